@@ -1,0 +1,1 @@
+"""Pure functions with state in and state out; the registry chooses the implementation."""
