@@ -98,16 +98,9 @@ def count_flops(run: Callable[[], Any]) -> float:
 
 
 def _recurrent() -> dict[Any, Any]:
-    """torch's fused recurrences hide their products from the counter: 2 * T * B * (rows of W) * (columns of W)."""
+    """oneDNN's fused LSTM hides its products from the counter: 2 * T * B * (weights of W and U)."""
 
-    def layer(x: Any, w_ih: Any, w_hh: Any, *_: Any, **__: Any) -> int:
-        time_batch = x[0] * x[1]
-        return int(2 * time_batch * (w_ih[0] * w_ih[1] + w_hh[0] * w_hh[1]))
+    def _lstm(x: Any, w_ih: Any, w_hh: Any, *_: Any, **__: Any) -> int:
+        return int(2 * x[0] * x[1] * (w_ih[0] * w_ih[1] + w_hh[0] * w_hh[1]))
 
-    def stack(x: Any, _h: Any, weights: Any, *_: Any, **__: Any) -> int:
-        return int(2 * x[0] * x[1] * sum(w[0] * w[1] for w in weights if len(w) == 2))
-
-    aten = torch.ops.aten
-    mapping = {aten.mkldnn_rnn_layer: layer}
-    mapping |= {op.input: stack for op in (aten.lstm, aten.gru, aten.rnn_tanh)}
-    return mapping
+    return {torch.ops.aten.mkldnn_rnn_layer: _lstm}

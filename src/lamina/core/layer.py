@@ -137,7 +137,7 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
     """Keeps the arguments of the outermost constructor, for `lamina.core.config`."""
 
     @functools.wraps(init)
-    def recorded(self: Any, *args: Any, **kwargs: Any) -> None:
+    def _recorded(self: Any, *args: Any, **kwargs: Any) -> None:
         if "arguments" not in self.__dict__:
             bound = inspect.signature(init).bind(self, *args, **kwargs)
             bound.apply_defaults()
@@ -145,4 +145,4 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
             self.__dict__["arguments"] = recorded_arguments
         init(self, *args, **kwargs)
 
-    return recorded
+    return _recorded

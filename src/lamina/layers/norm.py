@@ -1,0 +1,96 @@
+"""Norms: over a frame's channels (LayerNorm, RMSNorm), over the real frames of a batch (BatchNorm)."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as collective
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lamina.core import Pointwise, Seq, State
+
+__all__ = ["BatchNorm", "LayerNorm", "RMSNorm"]
+
+
+class LayerNorm(Pointwise):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias over the channels of a frame (Ba et al. 2016, arXiv:1607.06450).
+
+    [B,T,D] -> [B,T,D], no state.
+    """
+
+    def __init__(self, d_model: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.d_in = self.d_out = d_model
+        self.norm = nn.LayerNorm(d_model, eps)
+
+    def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
+        return x.with_values(self.norm(x.zeroed()))
+
+
+class RMSNorm(Pointwise):
+    """y = x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich 2019, arXiv:1910.07467).
+
+    [B,T,D] -> [B,T,D], no state.
+    """
+
+    def __init__(self, d_model: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.d_in = self.d_out = d_model
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(d_model))
+
+    def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
+        return x.with_values(F.rms_norm(x.zeroed(), (self.weight.shape[0],), self.weight, self.eps))
+
+
+class BatchNorm(Pointwise):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, mean and var of each channel (Ioffe & Szegedy 2015).
+
+    In training over the real frames of the batch (of all processes: the sums are all-reduced), in evaluation and in
+    step from the running values. [B,T,D] -> [B,T,D], no state; buffers running_mean, running_var [D] float32.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, d_model: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.d_in = self.d_out = d_model
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(d_model)), nn.Parameter(torch.zeros(d_model))
+        self.register_buffer("running_mean", torch.zeros(d_model))
+        self.register_buffer("running_var", torch.ones(d_model))
+
+    def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
+        if not self.training:
+            return self._normalise(x, x.zeroed(), self.running_mean, self.running_var)
+        values = x.zeroed()
+        wide = values.to(torch.promote_types(values.dtype, torch.float32))
+        count = x.mask.sum().to(wide.dtype)
+        total = _all_reduce(torch.cat([count[None], wide.sum((0, 1))]))
+        frames = total[0].clamp(min=1)
+        mean = total[1:] / frames
+        # a second pass over the deviations: E[x^2] - E[x]^2 cancels in float32
+        deviation = torch.where(x.mask[..., None], wide - mean, 0)
+        var = _all_reduce(deviation.square().sum((0, 1))) / frames
+        with torch.no_grad():
+            some = (total[0] > 0).to(wide.dtype) * self.momentum
+            unbiased = var * frames / (frames - 1).clamp(min=1)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), some.to(self.running_mean.dtype))
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), some.to(self.running_var.dtype))
+        return self._normalise(x, values, mean, var)
+
+    def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
+        return self._normalise(x, x.zeroed(), self.running_mean, self.running_var), {}
+
+    def _normalise(self, x: Seq, values: Tensor, mean: Tensor, var: Tensor) -> Seq:
+        scale = self.weight * (var + self.eps).rsqrt()
+        return x.with_values((values - mean) * scale + self.bias)
+
+
+def _all_reduce(total: Tensor) -> Tensor:
+    """The sum over all processes, with its gradient."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        return collective.all_reduce(total)
+    return total

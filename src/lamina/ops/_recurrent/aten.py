@@ -1,0 +1,50 @@
+"""The recurrences through PyTorch's own fused kernels (oneDNN's LSTM on a CPU): for long dense inputs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lamina.ops.registry import tracing
+
+__all__ = ["gru", "lstm", "refuses", "rnn"]
+
+States = tuple[Tensor, ...]
+
+
+def refuses(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, state: States) -> str | None:
+    if mask is not None:
+        return "the kernel knows no absent frames"
+    if x.shape[1] < 2 or not x.shape[0]:
+        return "for one frame the plain cell is faster"
+    if x.dtype != state[0].dtype:
+        return "the state is wider than the input"
+    return tracing()
+
+
+def lstm(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, state: States) -> tuple[Tensor, States]:
+    h, c = state
+    y, h, c = torch.lstm(
+        x, (h[None], c[None]), _weights(x, weight, bias, torch.zeros_like(bias)), True, 1, 0.0, False, False, True
+    )
+    return y, (h[0], c[0])
+
+
+def gru(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, state: States) -> tuple[Tensor, States]:
+    size = bias.shape[0] // 4
+    outer = torch.cat([bias.new_zeros(2 * size), bias[3 * size :]])
+    weights = _weights(x, weight, bias[: 3 * size], outer)
+    y, h = torch.gru(x, state[0][None], weights, True, 1, 0.0, False, False, True)
+    return y, (h[0],)
+
+
+def rnn(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, state: States) -> tuple[Tensor, States]:
+    y, h = torch.rnn_tanh(
+        x, state[0][None], _weights(x, weight, bias, torch.zeros_like(bias)), True, 1, 0.0, False, False, True
+    )
+    return y, (h[0],)
+
+
+def _weights(x: Tensor, weight: Tensor, bias: Tensor, outer: Tensor) -> list[Tensor]:
+    d_in = x.shape[-1]
+    return [weight[:d_in].t(), weight[d_in:].t(), bias, outer]

@@ -1,0 +1,70 @@
+"""The implementations of each op: which one runs, and why the others do not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+__all__ = ["Impl", "Op", "tracing", "use"]
+
+_forced: ContextVar[str | None] = ContextVar("lamina_impl", default=None)
+
+
+@dataclass(frozen=True)
+class Impl:
+    """One implementation. refuses(inputs...) gives the reason why it cannot take this call, or None."""
+
+    name: str
+    run: Callable[..., Any]
+    refuses: Callable[..., str | None] = field(default=lambda *_, **__: None)
+
+
+class Op:
+    """A function with several implementations, fastest first; `ref`, the definition, is last and takes everything."""
+
+    def __init__(self, name: str, *impls: Impl) -> None:
+        if impls[-1].name != "ref":
+            raise ValueError(f"op {name}: the last implementation is the definition and is called ref")
+        self.name, self.impls = name, impls
+
+    def explain(self, *inputs: Any) -> dict[str, str | None]:
+        """Each implementation's refusal of this call, None for those that take it."""
+        return {impl.name: impl.refuses(*inputs) for impl in self.impls}
+
+    def choose(self, impl: str, *inputs: Any) -> Impl:
+        """The first implementation that takes the call, or the one that impl, `use` or LAMINA_IMPL names."""
+        name = impl if impl != "auto" else _forced.get() or os.environ.get("LAMINA_IMPL", "auto")
+        if name == "auto":
+            return next(i for i in self.impls if i.refuses(*inputs) is None)
+        chosen = next((i for i in self.impls if i.name == name), None)
+        if chosen is None:
+            raise ValueError(f"op {self.name} has no implementation {name!r}; it has {[i.name for i in self.impls]}")
+        reason = chosen.refuses(*inputs)
+        if reason:
+            raise ValueError(f"op {self.name}: {name} cannot take this call: {reason}")
+        return chosen
+
+
+@contextmanager
+def use(impl: str) -> Iterator[None]:
+    """Forces one implementation inside the block: `with ops.use("ref"): ...`."""
+    token = _forced.set(impl)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def tracing() -> str | None:
+    """The reason why only plain aten loops may run now: export, compile or a functorch transform."""
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return "the call is being traced"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "a torch.func transform has no rule for it"
+    return None
