@@ -1,1 +1,32 @@
 """Lamina: every deep structure behind one contract, where the training form equals the streaming form."""
+
+from lamina.core import (
+    Bidirectional,
+    Delay,
+    Identity,
+    Layer,
+    NotStreamable,
+    Parallel,
+    Pointwise,
+    Repeat,
+    Residual,
+    Reverse,
+    Seq,
+    Serial,
+    State,
+    Streamer,
+    StreamSpec,
+    UserError,
+    cost,
+    run_steps,
+    state,
+    taps,
+)  # fmt: skip
+from lamina.models import create, load, save
+
+__version__ = "0.1.0"
+__all__ = [
+    "Bidirectional", "Delay", "Identity", "Layer", "NotStreamable", "Parallel", "Pointwise", "Repeat", "Residual",
+    "Reverse", "Seq", "Serial", "State", "StreamSpec", "Streamer", "UserError", "cost", "create", "load", "run_steps",
+    "save", "state", "taps",
+]  # fmt: skip

@@ -1,0 +1,97 @@
+"""Every layer and streaming model at a small size: what `lamina check all` runs the laws on (sizes chosen in 2026)."""
+
+from __future__ import annotations
+
+import torch
+
+from lamina.core import Bidirectional, Delay, Identity, Layer, Parallel, Repeat, Residual, Serial
+from lamina.layers import (
+    GLU,
+    GRU,
+    LSTM,
+    RNN,
+    Activation,
+    BatchNorm,
+    ChunkAttention,
+    Conv,
+    Dropout,
+    Embedding,
+    FeedForward,
+    LayerNorm,
+    Linear,
+    RMSNorm,
+    Subsample,
+    SwiGLU,
+    WindowAttention,
+)  # fmt: skip
+from lamina.models.io import create
+from lamina.models.registry import MODELS
+
+__all__ = ["check_layers"]
+
+
+def check_layers() -> list[tuple[str, Layer]]:
+    """(name, layer) of all: the layers, composites whose delays and strides meet, and every sequence model."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return [*_layers(), *_composites(), *_models()]
+
+
+def _layers() -> list[tuple[str, Layer]]:
+    return [
+        ("Linear", Linear(6, 5)),
+        ("Embedding", Embedding(11, 6)),
+        ("Activation", Activation(6, "gelu")),
+        ("GLU", GLU(6)),
+        ("Dropout", Dropout(6, 0.5)),
+        ("LayerNorm", LayerNorm(6)),
+        ("RMSNorm", RMSNorm(6)),
+        ("BatchNorm", BatchNorm(6)),
+        ("Conv", Conv(6, 5, 4)),
+        ("Conv(stride=2)", Conv(6, 5, 3, 2)),
+        ("Conv(right=2)", Conv(6, 6, 5, right=2, groups=3)),
+        ("Conv(stride=2,right=3)", Conv(6, 5, 5, 2, right=3)),
+        ("Conv(valid)", Conv(6, 5, 4, 2, edge="valid")),
+        ("Subsample(2)", Subsample(6, 5, 2)),
+        ("Subsample(4)", Subsample(6, 5, 4)),
+        ("LSTM", LSTM(6, 5)),
+        ("GRU", GRU(6, 5)),
+        ("RNN", RNN(6, 5)),
+        ("WindowAttention", WindowAttention(8, 2, left=6)),
+        ("WindowAttention(right=3)", WindowAttention(8, 2, left=6, right=3)),
+        ("WindowAttention(left=None)", WindowAttention(8, 2, left=None)),
+        ("ChunkAttention", ChunkAttention(8, 2, chunk=4, left=6)),
+        ("FeedForward", FeedForward(6, 9)),
+        ("SwiGLU", SwiGLU(6, 9)),
+    ]
+
+
+def _composites() -> list[tuple[str, Layer]]:
+    lookahead = Residual(LayerNorm(8), Conv(8, 8, 3, right=2))
+    return [
+        ("Identity", Identity(6)),
+        ("Delay", Delay(6, 3)),
+        ("Residual(lookahead)", lookahead),
+        ("Parallel(concat)", Parallel(Conv(6, 3, 5, right=3), LSTM(6, 4), combine="concat")),
+        ("Parallel(multiply)", Parallel(Conv(6, 4, 3, right=1), GRU(6, 4), combine="multiply")),
+        ("Repeat", Repeat(Residual(RMSNorm(6), Conv(6, 6, 3, right=1)), 3)),
+        ("Serial(lookahead,subsample)", Serial(Conv(6, 8, 5, right=3), Subsample(8, 8, 4), GRU(8, 4))),
+        (
+            "Serial(subsample,attention,lstm)",
+            Serial(Subsample(6, 8, 2), Residual(WindowAttention(8, 2, 5, 2)), ChunkAttention(8, 2, 2, 4), LSTM(8, 5)),
+        ),
+        ("Bidirectional", Bidirectional(LSTM(6, 4), LSTM(6, 4))),
+    ]
+
+
+def _models() -> list[tuple[str, Layer]]:
+    small = {"n_heads": 2, "left": 6, "chunk": 4, "kernel": 3, "d_model": 8, "n_layers": 2, "d_ff": 12}
+    rows = []
+    for name, row in MODELS.items():
+        if row.view == "image":
+            continue
+        known = row.config_of({}).model_fields
+        rows.append((f"models.{name}", create(name, **{k: v for k, v in small.items() if k in known})))
+    post = create("transformer", norm="post", d_model=8, n_heads=2, left=6, right=2, dropout=0.1)
+    mixed = create("lstm", mixer="conv", d_model=6, right=1)
+    return [*rows, ("models.transformer(post,right=2)", post), ("models.lstm(mixer=conv)", mixed)]  # type: ignore[list-item]

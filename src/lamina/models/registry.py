@@ -1,0 +1,33 @@
+"""MODELS: every structure by name, from Elman's recurrence of 1990 on; a mixer's name is the stack around it."""
+
+from lamina.layers import MIXERS
+from lamina.models.lenet import LENET
+from lamina.models.mlp import MLP
+from lamina.models.model import Knob, Model
+from lamina.models.recurrent import GRU, LSTM, RNN
+from lamina.models.stack import ResidualStack, residual_stack, with_mixer
+from lamina.models.transformer import TRANSFORMER
+
+__all__ = ["MIXER_ROWS", "MODELS"]
+
+MIXER_ROWS = {
+    name: Model(
+        name=name,
+        paper=mixer.paper,
+        year=mixer.year,
+        family=mixer.family,
+        view="sequence",
+        config_of=with_mixer(ResidualStack, name, name),
+        build=residual_stack,
+        knobs=(Knob("d_model", 8, 8), Knob("d_ff", 8)),
+        idea=mixer.idea,
+        equations=(mixer.layer.__doc__ or "").strip(),
+        use=mixer.use,
+        avoid=mixer.avoid,
+        references=(f"{mixer.paper}, {mixer.year}",),
+        kind="mixer",
+    )
+    for name, mixer in MIXERS.items()
+}
+# a name that is both is the model: create("lstm") is the plain stack of the paper
+MODELS = MIXER_ROWS | {row.name: row for row in (MLP, RNN, LSTM, GRU, LENET, TRANSFORMER)}

@@ -1,0 +1,85 @@
+"""Stacks of mixers: the residual one (Vaswani et al. 2017) and the plain one (El Hihi & Bengio 1995)."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import Field, create_model
+
+from lamina.core import Config, Layer, Residual, Serial
+from lamina.core.config import UserError, nearest
+from lamina.layers import MIXERS, Dropout, FeedForward, LayerNorm
+
+__all__ = ["PlainStack", "ResidualStack", "plain_stack", "residual_stack", "with_mixer"]
+
+
+class PlainStack(Config):
+    """Mixers one after another."""
+
+    mixer: str
+    d_model: int = Field(64, ge=1)
+    n_layers: int = Field(2, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class ResidualStack(PlainStack):
+    """Blocks of mixer and feed-forward, each in a residual with a norm before or behind it."""
+
+    d_ff: int | None = Field(None, ge=1, description="default 4 * d_model")
+    norm: Literal["pre", "post"] = "pre"
+
+
+def with_mixer(base: type[PlainStack], mixer: str, name: str) -> Any:
+    """config_of for a stack whose default mixer is `mixer`: the base's keys and those of the mixer chosen."""
+
+    def config_of(keys: dict[str, Any]) -> type[Config]:
+        chosen = str(keys.get("mixer", mixer))
+        if chosen not in MIXERS:
+            raise UserError(f"{name}: {nearest(chosen, MIXERS, 'mixer')}")
+        return _config(base, chosen, mixer)
+
+    return config_of
+
+
+@cache
+def _config(base: type[PlainStack], chosen: str, default: str) -> type[Config]:
+    mixer = MIXERS[chosen]
+    keys: dict[str, Any] = {key: (mixer.hints[key], value) for key, value in mixer.keys.items()}
+    return create_model(base.__name__, __base__=base, mixer=(str, default), **keys)
+
+
+def plain_stack(config: Any) -> Layer:
+    """mixer, dropout, mixer, ... : [B,T,d_model] -> [B,T,d_model]."""
+    layers: list[Layer] = []
+    for _ in range(config.n_layers):
+        layers += [_mixer(config), *_dropout(config)]
+    return Serial(*layers)
+
+
+def residual_stack(config: Any) -> Layer:
+    """x + mixer(x), then x + ffn(x), n_layers times: [B,T,d_model] -> [B,T,d_model].
+
+    pre: norms inside the residuals and one at the end (Xiong et al. 2020); post: norms behind the sums (2017).
+    """
+    d_model = config.d_model
+    layers: list[Layer] = []
+    for _ in range(config.n_layers):
+        for body in (_mixer(config), FeedForward(d_model, config.d_ff or 4 * d_model)):
+            if config.norm == "pre":
+                layers.append(Residual(LayerNorm(d_model), body, *_dropout(config)))
+            else:
+                layers += [Residual(body, *_dropout(config)), LayerNorm(d_model)]
+    return Serial(*layers, LayerNorm(d_model)) if config.norm == "pre" else Serial(*layers)
+
+
+def _mixer(config: Any) -> Layer:
+    mixer = MIXERS[config.mixer]
+    try:
+        return mixer.build(config.d_model, {key: getattr(config, key) for key in mixer.keys})
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _dropout(config: Any) -> list[Layer]:
+    return [Dropout(config.d_model, config.dropout)] if config.dropout else []
