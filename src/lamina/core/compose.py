@@ -167,6 +167,7 @@ class Serial(_Composite):
         return x
 
     def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
+        self.stream_spec()
         new: State = {}
         for (name, layer), wait in zip(self.children_in_order(), self.waits, strict=True):
             if wait:
@@ -232,6 +233,7 @@ class Parallel(_Composite):
         )
 
     def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
+        self.stream_spec()
         new: State = {}
         parts = []
         for (name, layer), wait in zip(self.children_in_order(), self.waits, strict=True):

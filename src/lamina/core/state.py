@@ -55,7 +55,7 @@ def nbytes(state: State) -> int:
 def map_tensors(function: Callable[..., Tensor], *states: State) -> State:
     """A new tree of function(tensors of the same path)."""
     flats = [flatten(s) for s in states]
-    if any(list(f) != list(flats[0]) for f in flats):
+    if any(f.keys() != flats[0].keys() for f in flats):
         raise ValueError("the states are not of the same layer: their trees differ")
     return unflatten({name: function(*(f[name] for f in flats)) for name in flats[0]})
 

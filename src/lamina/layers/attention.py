@@ -80,12 +80,7 @@ class WindowAttention(_Attention):
         self.left, self.right = left, right
 
     def stream_spec(self) -> StreamSpec:
-        if self.left is None or self.right is None:
-            what = "the whole past" if self.right is not None else "the whole input"
-            raise NotStreamable(
-                f"attention over {what} has no bounded state; give left=128 or another number of frames"
-            )
-        return StreamSpec(delay=self.right)
+        return StreamSpec(delay=self._bounds()[1])
 
     def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
         state = super().init_state(batch, like=like)
@@ -104,7 +99,7 @@ class WindowAttention(_Attention):
         return x.with_values(self.out(y.flatten(2)))
 
     def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
-        left, right = cast(int, self.left), cast(int, self.right)
+        left, right = self._bounds()
         q, k, v = self.heads(x)
         keys, values, mask, new = self.remember(x, k, v, state)
         if right:
@@ -115,9 +110,17 @@ class WindowAttention(_Attention):
         y = self.out(self._windows(q, keys, values, mask).flatten(2))
         return Seq(y, mask[:, left : left + y.shape[1]].clone()).hint(dense=x.dense and not right), new
 
+    def _bounds(self) -> tuple[int, int]:
+        if self.left is None or self.right is None:
+            what = "the whole past" if self.right is not None else "the whole input"
+            raise NotStreamable(
+                f"attention over {what} has no bounded state; give left=128 or another number of frames"
+            )
+        return self.left, self.right
+
     def _windows(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         """q [B,T,H,K] against keys [B,left+T+right,H,K], in blocks that keep the work linear in T."""
-        left, right, frames = cast(int, self.left), cast(int, self.right), q.shape[1]
+        (left, right), frames = self._bounds(), q.shape[1]
         if not frames:
             return q
         block = min(frames, max(32, left + right))

@@ -47,7 +47,7 @@ class _Recurrent(Layer):
         mask = None if x.dense else x.mask
         past = tuple(cast(Tensor, state[name]) for name in self.parts)
         y, new = type(self).op(x.zeroed(), self.weight, self.bias, mask, past)
-        return x.with_values(y), dict(zip(self.parts, new, strict=True))
+        return x.with_values(y.to(x.values.dtype)), dict(zip(self.parts, new, strict=True))
 
     def frames(self, n: int) -> int:
         return n

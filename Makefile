@@ -1,0 +1,42 @@
+# The two commands: make compare, make test. Each makes .venv if it is absent.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= digits
+
+.PHONY: compare test test-all slow install clean
+
+compare: $(VENV)/installed
+	$(BIN)/lamina compare $(DATA)
+
+# style and types first: they are quick; then the tests, one process a core, one thread a process
+test: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
+
+# what test leaves out: the slow laws and tests, and the claims at their smallest honest size
+test-all: test
+	$(MAKE) slow
+
+slow: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow
+	$(BIN)/lamina reproduce --all --tier ci --against docs/claims/verdicts.json --out runs/claims
+
+install: $(VENV)/installed
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

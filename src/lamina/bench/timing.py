@@ -1,0 +1,42 @@
+"""Timing several calls against each other on a machine that does other things too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["Timing", "environment", "interleaved"]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Microseconds of one call: median and the 5th and 95th percentile."""
+
+    median: float
+    p5: float
+    p95: float
+
+    def as_dict(self) -> dict[str, float]:
+        return {"us_p50": round(self.median, 1), "us_p5": round(self.p5, 1), "us_p95": round(self.p95, 1)}
+
+
+def interleaved(calls: dict[str, Callable[[], Any]], rounds: int, warmup: int = 20) -> dict[str, Timing]:
+    """Times the calls in turn, so that whatever else the machine does meets all of them alike."""
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    for i in range(warmup + rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if i >= warmup:
+                spent[name].append(1e6 * (time.perf_counter() - start))
+    return {name: Timing(*np.percentile(times, (50, 5, 95))) for name, times in spent.items()}
+
+
+def environment() -> dict[str, Any]:
+    """What the figures depend on."""
+    return {"torch": torch.__version__, "threads": torch.get_num_threads(), "rounds_are": "interleaved, medians"}
