@@ -22,7 +22,7 @@ from lamina.layers import (
 )
 
 
-def _close(got, want, atol=1e-6):
+def assert_near(got, want, atol=1e-6):
     torch.testing.assert_close(got, want, rtol=0, atol=atol)
 
 
@@ -37,14 +37,14 @@ def test_conv_equals_torch_on_each_row_alone(kernel, stride, right):
         alone = F.pad(x.values[row, :n].t()[None], (kernel - 1 - right, max(0, reach - n)))
         want = F.conv1d(alone, layer.conv.weight, layer.conv.bias, stride)[0].t()[:frames]
         assert int(y.mask[row].sum()) == frames
-        _close(y.values[row, :frames], want)
+        assert_near(y.values[row, :frames], want)
 
 
 def test_conv_valid_equals_torch_without_padding():
     layer = Conv(4, 6, 4, 2, edge="valid")
     x = Seq.ragged(torch.randn(2, 11, 4), torch.tensor([11, 3]))
     y = layer(x)
-    _close(y.values[0], layer.conv(x.values[:1].transpose(1, 2))[0].t())
+    assert_near(y.values[0], layer.conv(x.values[:1].transpose(1, 2))[0].t())
     assert y.mask.sum(1).tolist() == [4, 0]  # three frames are fewer than the kernel
 
 
@@ -53,11 +53,11 @@ def test_batch_norm_equals_torch_on_the_real_frames(lengths):
     ours, theirs = BatchNorm(5), nn.BatchNorm1d(5)
     x = Seq.ragged(torch.randn(2, 9, 5) * 3 + 1, torch.tensor(lengths))
     y, want = ours(x), theirs(x.values[x.mask])
-    _close(y.values[x.mask], want)
-    _close(ours.running_mean, theirs.running_mean)
-    _close(ours.running_var, theirs.running_var)
+    assert_near(y.values[x.mask], want)
+    assert_near(ours.running_mean, theirs.running_mean)
+    assert_near(ours.running_var, theirs.running_var)
     ours.eval(), theirs.eval()
-    _close(ours(x).values[x.mask], theirs(x.values[x.mask]))
+    assert_near(ours(x).values[x.mask], theirs(x.values[x.mask]))
 
 
 def test_batch_norm_without_real_frames_keeps_its_running_values():
@@ -71,16 +71,16 @@ def test_batch_norm_without_real_frames_keeps_its_running_values():
 def test_rms_norm_and_layer_norm_are_their_formulas():
     x = torch.randn(2, 3, 8, dtype=torch.float64)
     rms, layer = RMSNorm(8).double(), LayerNorm(8).double()
-    _close(rms(Seq.of(x)).values, x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt(), 1e-12)
+    assert_near(rms(Seq.of(x)).values, x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt(), 1e-12)
     deviation = x - x.mean(-1, keepdim=True)
-    _close(layer(Seq.of(x)).values, deviation / (x.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt(), 1e-12)
+    assert_near(layer(Seq.of(x)).values, deviation / (x.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt(), 1e-12)
 
 
 def test_swiglu_is_its_formula():
     layer = SwiGLU(4, 6)
     x = torch.randn(1, 2, 4)
     gate, value = (x @ layer.gate_value.weight.t()).split(6, -1)
-    _close(layer(Seq.of(x)).values, (gate * torch.sigmoid(gate) * value) @ layer.out.weight.t())
+    assert_near(layer(Seq.of(x)).values, (gate * torch.sigmoid(gate) * value) @ layer.out.weight.t())
 
 
 def test_window_attention_equals_masked_multihead_attention():
@@ -92,7 +92,7 @@ def test_window_attention_equals_masked_multihead_attention():
         peer.out_proj.load_state_dict(layer.out.state_dict())
     x = torch.randn(2, 12, 8)
     i, j = torch.arange(12)[:, None], torch.arange(12)
-    _close(layer(Seq.of(x)).values, peer(x, x, x, attn_mask=(j < i - 4) | (j > i + 1), need_weights=False)[0])
+    assert_near(layer(Seq.of(x)).values, peer(x, x, x, attn_mask=(j < i - 4) | (j > i + 1), need_weights=False)[0])
 
 
 def test_chunk_attention_equals_masked_multihead_attention():
@@ -104,7 +104,9 @@ def test_chunk_attention_equals_masked_multihead_attention():
     x = torch.randn(2, 10, 8)
     i, j = torch.arange(10)[:, None], torch.arange(10)
     start = i // 4 * 4
-    _close(layer(Seq.of(x)).values, peer(x, x, x, attn_mask=(j < start - 3) | (j >= start + 4), need_weights=False)[0])
+    assert_near(
+        layer(Seq.of(x)).values, peer(x, x, x, attn_mask=(j < start - 3) | (j >= start + 4), need_weights=False)[0]
+    )
 
 
 def test_rotary_attention_knows_distance_not_place():
@@ -115,7 +117,7 @@ def test_rotary_attention_knows_distance_not_place():
     alone, behind = layer(x).values[:, :1], layer(shifted).values[:, 12:13]
     assert not torch.allclose(alone, behind, atol=1e-3)  # more past is seen
     bounded = WindowAttention(8, 2, left=3)
-    _close(bounded(x).values[:, 8:], bounded(shifted).values[:, 20:])
+    assert_near(bounded(x).values[:, 8:], bounded(shifted).values[:, 20:])
 
 
 @pytest.mark.parametrize("kind", [LSTM, GRU])
@@ -124,7 +126,7 @@ def test_long_prefill_equals_single_steps(kind):
     x = Seq.of(torch.randn(2, 40, 4))
     y, state = layer.step(x, layer.init_state(2))
     single = run_steps(layer, x)
-    _close(y.values, single.values)
+    assert_near(y.values, single.values)
     _, after = layer.step(Seq.of(torch.randn(2, 3, 4)), state)
     assert {k: v.shape for k, v in after.items()} == {k: v.shape for k, v in state.items()}
 
@@ -132,7 +134,7 @@ def test_long_prefill_equals_single_steps(kind):
 def test_embedding_ignores_tokens_out_of_range_where_absent():
     layer = Embedding(7, 3)
     x = Seq(torch.tensor([[1, 6, -(2**31)]]), torch.tensor([[True, True, False]]))
-    _close(layer(x).values[0, :2], layer.table.weight[[1, 6]])
+    assert_near(layer(x).values[0, :2], layer.table.weight[[1, 6]])
     with pytest.raises(TypeError, match="token ids"):
         layer(Seq.of(torch.zeros(1, 2)))
 

@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        result: Any = app(arguments, standalone_mode=False)
+        result: Any = app(arguments, prog_name="lamina", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except UserError as error:
         return _fail(str(error), error)
