@@ -89,13 +89,16 @@ class WindowAttention(_Attention):
         return state
 
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
-        q, k, v = self.heads(x)
+        (q, k, v), frames = self.heads(x), x.mask.shape[1]
         if self.left is None or self.right is None:
             mask = None if x.dense else x.mask
             y = ops.full_attention(q, k, v, mask, causal=self.right is not None, rotary=self.rotary)
+        elif frames <= self.left + 1 and not self.right:  # the window holds all of the past
+            y = ops.full_attention(q, k, v, None, causal=True, rotary=self.rotary)
         else:
-            around = (0, 0, 0, 0, self.left, self.right)
-            y = self._windows(q, F.pad(k, around), F.pad(v, around), F.pad(x.mask, around[4:]))
+            band = min(self.left, frames), min(self.right, frames)
+            around = (0, 0, 0, 0, *band)
+            y = self._windows(q, F.pad(k, around), F.pad(v, around), F.pad(x.mask, band), band)
         return x.with_values(self.out(y.flatten(2)))
 
     def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
@@ -107,7 +110,7 @@ class WindowAttention(_Attention):
             queries = torch.cat([waiting.to(q.dtype), q], 1)
             q = queries[:, : q.shape[1]]
             new["q"] = queries[:, q.shape[1] :].to(waiting.dtype, copy=True)
-        y = self.out(self._windows(q, keys, values, mask).flatten(2))
+        y = self.out(self._windows(q, keys, values, mask, (left, right)).flatten(2))
         return Seq(y, mask[:, left : left + y.shape[1]].clone()).hint(dense=x.dense and not right), new
 
     def _bounds(self) -> tuple[int, int]:
@@ -118,9 +121,9 @@ class WindowAttention(_Attention):
             )
         return self.left, self.right
 
-    def _windows(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    def _windows(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, band: tuple[int, int]) -> Tensor:
         """q [B,T,H,K] against keys [B,left+T+right,H,K], in blocks that keep the work linear in T."""
-        (left, right), frames = self._bounds(), q.shape[1]
+        (left, right), frames = band, q.shape[1]
         if not frames:
             return q
         block = min(frames, max(32, left + right))
@@ -128,7 +131,6 @@ class WindowAttention(_Attention):
         if behind:
             q, k, v = (F.pad(t, (0, 0, 0, 0, 0, behind)) for t in (q, k, v))
             mask = F.pad(mask, (0, behind))
-        band = (left, right)
         return ops.block_attention(q, k, v, mask, block=block, before=left, band=band, rotary=self.rotary)[:, :frames]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as collective
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -89,8 +90,22 @@ class BatchNorm(Pointwise):
         return x.with_values((values - mean) * scale + self.bias)
 
 
-def _all_reduce(total: Tensor) -> Tensor:
-    """The sum over all processes, with its gradient."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        return collective.all_reduce(total)
-    return total
+class _AllReduce(torch.autograd.Function):
+    """The sum over all processes; its gradient is the sum of theirs, since each of them used the total."""
+
+    @staticmethod
+    def forward(context: Any, part: Tensor) -> Tensor:
+        total = part.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _all_reduce(part: Tensor) -> Tensor:
+    several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return _AllReduce.apply(part) if several else part

@@ -14,12 +14,20 @@ def rotate(x: Tensor, positions: Tensor) -> Tensor:
 
     x [...,T,H,K] with K even; positions [T]. Angles are computed in float64 and cost T * K / 2 sines, no more.
     """
-    half = x.shape[-1] // 2
-    rate = 10000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float64) / half)
-    angle = (positions[:, None].to(torch.float64) * rate)[:, None]  # [T,1,K/2]
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    a, b = x[..., :half], x[..., half:]
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+    return _turn(x, *_angles(positions, x))
+
+
+def _angles(positions: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and sin of every position's angles, each twice: [T,1,K]."""
+    half = like.shape[-1] // 2
+    rate = 10000.0 ** (-torch.arange(half, device=like.device, dtype=torch.float64) / half)
+    angle = (positions[:, None].to(torch.float64) * rate).repeat(1, 2)[:, None]
+    return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    a, b = x.chunk(2, -1)
+    return torch.addcmul(x * cos, torch.cat([-b, a], -1), sin)
 
 
 def block_attention(
@@ -48,7 +56,8 @@ def block_attention(
     ks, vs, seen = k[:, at], v[:, at], mask[:, at]  # [B,n,width,H,K], [B,n,width]
     i, j = torch.arange(block, device=q.device)[:, None] + before, torch.arange(width, device=q.device)
     if rotary:
-        qs, ks = rotate(qs, i[:, 0]), rotate(ks, j)
+        cos, sin = _angles(j, q)
+        qs, ks = _turn(qs, cos[before : before + block], sin[before : before + block]), _turn(ks, cos, sin)
     near = torch.ones_like(i + j, dtype=torch.bool) if band is None else (j >= i - band[0]) & (j <= i + band[1])
     allowed = near & seen[:, :, None, :] | (i == j)  # [B,n,block,width]
     return _attend(qs, ks, vs, allowed).flatten(1, 2)
@@ -57,8 +66,8 @@ def block_attention(
 def full_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool, rotary: bool) -> Tensor:
     """softmax(q k^T / sqrt(K)) v over all frames. q, k, v [B,T,H,K]; mask [B,T] (None: all real) -> [B,T,H,K]."""
     if rotary:
-        t = torch.arange(q.shape[1], device=q.device)
-        q, k = rotate(q, t), rotate(k, t)
+        cos, sin = _angles(torch.arange(q.shape[1], device=q.device), q)
+        q, k = _turn(q, cos, sin), _turn(k, cos, sin)
     if causal or mask is None:  # causal: padding is to the right and nobody looks there
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2)

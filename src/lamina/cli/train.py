@@ -1,0 +1,121 @@
+"""lamina train: one structure on one data set, into a run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["keys_of", "number", "register"]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("train")(train)
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="A structure's name, as in `lamina list`.")],
+    data: Annotated[str, typer.Argument(help="digits, mnist, adding, or your own FILE.npz with x and y.")],
+    steps: Annotated[int, typer.Option(help="Updates of the weights.")] = 1000,
+    lr: Annotated[float, typer.Option(help="Highest learning rate; warm-up before it, a cosine behind it.")] = 3e-3,
+    seed: Annotated[int, typer.Option(help="First weights, order of the data, dropout.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Examples an update, of all processes together.")] = 64,
+    params: Annotated[str | None, typer.Option(help="Solve the size for so many weights: 60k, 1.5M.")] = None,
+    key: Annotated[list[str] | None, typer.Option("--set", help="A key of the model: d_model=64. Repeat.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; default runs/train-MODEL-DATA.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train one structure on one data set.
+
+    The run folder holds run.json, config.json and model.safetensors (for lamina.load), history.json and checkpoints.
+    The same command goes on with a run that was interrupted.
+
+    lamina train lstm digits
+
+    lamina train transformer adding --steps 3000 --lr 1e-3 --set d_model=32 --set n_layers=2 --out runs/adding
+
+    lamina train gru mine.npz --params 60k --json
+    """
+    from lamina import data as sets
+    from lamina import models
+    from lamina.train import Order, train_run
+
+    name = models.find(model).name
+    dataset = sets.load(data)
+    keys = keys_of(key or [])
+    if params is not None:
+        from lamina.compare.budget import solve
+
+        budget = number(params, "--params")
+        keys = solve(name, dataset, budget, keys).required(name, budget).keys
+    where = str(Path(data).resolve()) if data.endswith(".npz") else dataset.name
+    order = Order(name, keys, where, steps, lr, seed, batch_size)
+    folder = out or Path("runs") / f"train-{name}-{dataset.name}"
+    with _progress(steps, as_json) as on_step:
+        facts = train_run(order, dataset, folder, on_step=on_step)
+    if int(os.environ.get("RANK", "0")) != 0:
+        return
+    result = facts["result"]
+    if as_json:
+        typer.echo(json.dumps({"run": str(folder), "status": facts["status"], "model": name, **result}))
+    elif facts["status"] == "diverged":
+        typer.echo(f"{name} on {dataset.name}: the loss was NaN or inf at step {result['steps']}; try a lower --lr")
+    else:
+        score = f"{result['metric']} {result['dev']:.4g} on dev"
+        typer.echo(
+            f"{name} on {dataset.name}: {score}, {result['params']:,} weights, {result['seconds']:.1f} s, in {folder}"
+        )
+        typer.echo(f"next: lamina eval {folder}")
+    if facts["status"] == "diverged":
+        raise typer.Exit(1)
+
+
+def keys_of(pairs: list[str]) -> dict[str, Any]:
+    """["d_model=64", "norm=post"] -> {"d_model": 64, "norm": "post"}; values are JSON where they read as JSON."""
+    from lamina.core import UserError
+
+    keys: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise UserError(f"--set {pair!r}: not KEY=VALUE; write it like d_model=64")
+        try:
+            keys[key.replace("-", "_")] = json.loads(value)
+        except ValueError:
+            keys[key.replace("-", "_")] = value
+    return keys
+
+
+def number(text: str, where: str) -> int:
+    """ "60k" -> 60000, "1.5M" -> 1500000."""
+    from lamina.core import UserError
+
+    scale = {"k": 1e3, "m": 1e6}.get(text[-1:].lower(), 1.0)
+    try:
+        found = round(float(text[:-1] if scale > 1 else text) * scale)
+    except (ValueError, OverflowError):
+        found = 0
+    if found < 1:
+        raise UserError(f"{where} {text!r}: not a number of weights; write it like 60k, 1.5M or 60000")
+    return found
+
+
+@contextmanager
+def _progress(steps: int, quiet: bool) -> Iterator[Callable[[int, float], None] | None]:
+    """A bar on a terminal, nothing otherwise."""
+    if quiet or not sys.stderr.isatty() or int(os.environ.get("RANK", "0")) != 0:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("step"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=steps)
+        yield lambda step, loss: bar.update(task, completed=step, description=f"loss {loss:.4f}")

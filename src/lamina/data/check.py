@@ -1,0 +1,82 @@
+"""What nobody can train on is said before training begins, in one line with the remedy."""
+
+from __future__ import annotations
+
+import torch
+
+from lamina.core.config import UserError
+from lamina.core.seq import Seq
+from lamina.data.dataset import DataSet, Split
+
+__all__ = ["check"]
+
+
+def check(dataset: DataSet) -> DataSet:
+    """Gives the data set back, or raises UserError that says which part is wrong and how."""
+    for part in ("train", "dev", "test"):
+        split = getattr(dataset, part)
+        where = f"{dataset.name}: {part}"
+        _sizes(split, where)
+        _finite(split, where)
+        if dataset.task == "classify":
+            _labels(split, dataset.n_out, where)
+        elif split.y.shape != (len(split), dataset.n_out):
+            raise UserError(
+                f"{where}: y has shape {tuple(split.y.shape)}; targets must be [{len(split)},{dataset.n_out}]"
+            )
+        if split.x.shape[1:] != dataset.train.x.shape[1:]:
+            raise UserError(
+                f"{where}: examples of shape {tuple(split.x.shape[1:])}, in train {dataset.shape}; make them equal"
+            )
+    if dataset.task == "classify" and len(dataset.train.y.unique()) < 2:
+        raise UserError(
+            f"{dataset.name}: train: one class only ({int(dataset.train.y[0])}); add examples of another class"
+        )
+    return dataset
+
+
+def _sizes(split: Split, where: str) -> None:
+    if len(split) == 0:
+        raise UserError(f"{where}: empty; give it at least one example")
+    if 0 in split.x.shape:
+        raise UserError(f"{where}: examples of shape {tuple(split.x.shape[1:])} hold no number; give them frames")
+    if len(split.y) != len(split):
+        raise UserError(f"{where}: {len(split)} examples but {len(split.y)} targets; give one target an example")
+    lengths = split.lengths
+    if lengths is None:
+        return
+    if lengths.shape != (len(split),):
+        raise UserError(
+            f"{where}: {len(split)} examples but lengths of shape {tuple(lengths.shape)}; give one an example"
+        )
+    frames = split.x.shape[1]
+    wrong = torch.nonzero((lengths < 1) | (lengths > frames)).flatten()
+    if len(wrong):
+        row = int(wrong[0])
+        raise UserError(
+            f"{where}: row {row} has length {int(lengths[row])}; lengths must be 1..{frames}, the frames of x"
+        )
+
+
+def _finite(split: Split, where: str) -> None:
+    """Padding may hold NaN; real frames and targets may not."""
+    x = split.x if split.lengths is None else Seq.ragged(split.x, split.lengths).zeroed()
+    for name, tensor in (("x", x), ("y", split.y)):
+        if not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()):
+            continue
+        bad = torch.nonzero(
+            ~torch.isfinite(tensor.flatten(1) if tensor.dim() > 1 else tensor[:, None]).all(1)
+        ).flatten()
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise UserError(f"{where}: {name} holds NaN or inf in row {int(bad[0])}{more}; remove or repair the rows")
+
+
+def _labels(split: Split, n_classes: int, where: str) -> None:
+    y = split.y
+    if y.dim() != 1 or y.is_floating_point():
+        raise UserError(f"{where}: y is {y.dtype} of shape {tuple(y.shape)}; classes must be integers, one an example")
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= n_classes:
+        bad = low if low < 0 else high
+        row = int(torch.nonzero(y == bad)[0])
+        raise UserError(f"{where}: row {row} has label {bad}, out of range; labels must be 0..{n_classes - 1}")

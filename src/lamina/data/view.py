@@ -1,0 +1,137 @@
+"""Views: how a structure sees an example. A frame, a sequence of frames, or an image; or the reason why it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lamina.core.config import UserError
+from lamina.core.seq import Seq
+from lamina.data.dataset import DataSet
+
+__all__ = ["CannotTake", "Entry", "View", "view"]
+
+
+class CannotTake(UserError):
+    """A structure cannot take the data; `reason` says why, for the table."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Entry(Protocol):
+    """What a view needs of a row of MODELS."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def view(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class View:
+    """The way from a batch's x to what a structure takes: Seq [B,frames,d_in], or images [B,C,H,W].
+
+    text is the words for a table, such as "8 rows of 8 as frames". Images are centred and scaled by the mean and
+    deviation of the training part's pixels, the same for every structure.
+    """
+
+    text: str
+    frames: int
+    d_in: int
+    arrange: Callable[[Tensor, Tensor | None], Seq | Tensor] = field(repr=False)
+    scale: tuple[float, float] = (0.0, 1.0)
+
+    def __call__(self, x: Tensor, lengths: Tensor | None = None) -> Seq | Tensor:
+        mean, deviation = self.scale
+        if (mean, deviation) != (0.0, 1.0):
+            x = (x - mean) / deviation
+        return self.arrange(x, lengths)
+
+
+def view(dataset: DataSet, entry: Entry, model: nn.Module) -> View:
+    """How that model sees that data set; raises CannotTake where it cannot."""
+    kinds = {"frame": _frame, "sequence": _sequence, "image": _image}
+    if entry.view not in kinds:
+        raise CannotTake(f"{entry.name} has the view {entry.view!r}, which no data set here offers")
+    if entry.view != "image" and getattr(model, "n_vocab", None):
+        raise CannotTake(f"takes token ids; {dataset.name} is {_what(dataset)}")
+    return kinds[entry.view](dataset, model)
+
+
+def _frame(dataset: DataSet, model: nn.Module) -> View:
+    """The flattened example as one frame."""
+    if dataset.train.lengths is not None:
+        raise CannotTake(f"needs examples of one length; {dataset.name}'s lengths differ")
+    width = prod(dataset.shape)
+    return View(f"{width} values as one frame", 1, width, lambda x, _: Seq.of(x.reshape(len(x), 1, -1)), dataset.scale)
+
+
+def _sequence(dataset: DataSet, model: nn.Module) -> View:
+    """A sequence as it is; an image's rows as frames."""
+    if dataset.kind == "table":
+        raise CannotTake(f"needs frames in order; {dataset.name} is {_what(dataset)}")
+    if dataset.kind == "image":
+        channels, rows, columns = dataset.shape
+        width = channels * columns
+
+        def by_rows(x: Tensor, lengths: Tensor | None) -> Seq:
+            return Seq.of(x.transpose(1, 2).reshape(len(x), rows, width))
+
+        return View(f"{rows} rows of {width} as frames", rows, width, by_rows, dataset.scale)
+    frames, width = dataset.shape
+
+    def as_is(x: Tensor, lengths: Tensor | None) -> Seq:
+        return Seq.of(x) if lengths is None else Seq.ragged(x, lengths)
+
+    text = f"{frames} frames of {width}" if dataset.train.lengths is None else f"up to {frames} frames of {width}"
+    return View(text, frames, width, as_is)
+
+
+def _image(dataset: DataSet, model: nn.Module) -> View:
+    """The image at the size the model takes: enlarged by whole steps where it fits more than once, then padded."""
+    if dataset.kind != "image":
+        raise CannotTake(f"needs images; {dataset.name} is {_what(dataset)}")
+    channels, height, width = (int(n) for n in model.image_shape)
+    have, rows, columns = dataset.shape
+    if have not in (1, channels):
+        raise CannotTake(f"needs images of {channels} channels; {dataset.name} has {have}")
+    larger = rows > height or columns > width
+    times = min(height // rows, width // columns) if not larger else 1
+    size = (height, width) if larger else (rows * times, columns * times)
+    down, across = height - size[0], width - size[1]
+    border = (across // 2, across - across // 2, down // 2, down - down // 2)
+    mean, deviation = dataset.scale
+
+    def fit(x: Tensor, lengths: Tensor | None) -> Tensor:
+        if size != (rows, columns):
+            x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=larger)
+        if any(border):
+            x = F.pad(x, border, value=-mean / deviation)  # black, after scaling
+        return x.expand(-1, channels, -1, -1)
+
+    verb = (
+        "unchanged"
+        if size == (rows, columns) and not any(border)
+        else "padded"
+        if size == (rows, columns)
+        else "resized"
+    )
+    text = f"{rows}x{columns}" + (" as it is" if verb == "unchanged" else f" {verb} to {height}x{width}")
+    return View(text, 1, channels * height * width, fit, dataset.scale)
+
+
+def _what(dataset: DataSet) -> str:
+    """The data in words: "a sequence of 2-wide frames"."""
+    shapes: dict[str, Callable[..., Any]] = {
+        "image": lambda c, h, w: f"a {h}x{w} image",
+        "sequence": lambda t, d: f"a sequence of {d}-wide frames",
+        "table": lambda d: f"a table of {d} columns",
+    }
+    return str(shapes[dataset.kind](*dataset.shape))

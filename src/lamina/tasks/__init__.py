@@ -1,0 +1,30 @@
+"""Tasks: what is put around a backbone, the same for every structure, and how its answers are scored."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from lamina.data import CannotTake, DataSet, view
+from lamina.data.view import Entry
+from lamina.tasks.classify import Classify
+from lamina.tasks.regress import Regress
+from lamina.tasks.task import Batch, Metric, Task
+
+__all__ = ["TASKS", "Batch", "Classify", "Metric", "Regress", "Task", "make"]
+
+TASKS: dict[str, type[Task]] = {"classify": Classify, "regress": Regress}
+
+
+def make(dataset: DataSet, entry: Entry, model: nn.Module) -> Task:
+    """The data set's task around a model: stem, backbone, pooling and head, or an image model with its own head.
+
+    entry is the model's row of MODELS, or anything with a name and a view. The stem's and the head's weights are drawn
+    from the global generator. Raises CannotTake where the structure cannot take the data.
+    """
+    seen = view(dataset, entry, model)
+    if entry.view == "image" and model.d_out != dataset.n_out:
+        raise CannotTake(
+            f"{entry.name} gives {model.d_out} outputs, {dataset.name} needs {dataset.n_out}; "
+            f"create it with n_classes={dataset.n_out}"
+        )
+    return TASKS[dataset.task](seen, model, dataset.n_out, own_head=entry.view == "image")

@@ -1,0 +1,182 @@
+"""The folder of one training run: what was asked, the checkpoints on the way, the weights and scores at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+import lamina
+from lamina import data, models
+from lamina.core.config import SCHEMA, UserError, check_schema
+from lamina.data import DataSet
+from lamina.tasks import Task, make
+from lamina.train import checkpoint
+from lamina.train.history import History
+from lamina.train.loop import evaluate, fit, positive
+
+__all__ = ["Order", "Run", "evaluate_run", "load_run", "train_run"]
+
+RUN, HISTORY, AROUND = "run.json", "history.json", "task.safetensors"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for: a model and its keys, a data set (a name, or a file), and how to train."""
+
+    model: str
+    keys: dict[str, Any]
+    data: str
+    steps: int = 1000
+    lr: float = 3e-3
+    seed: int = 0
+    batch_size: int = 64
+
+    def build(self, dataset: DataSet) -> Task:
+        """The task with its first weights, which depend on seed only."""
+        row = models.find(self.model)
+        keys = dict(self.keys)
+        if row.view == "image":
+            keys.setdefault("n_classes", dataset.n_out)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return make(dataset, row, models.create(self.model, **keys))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its task with the trained weights, its data, and what run.json says."""
+
+    task: Task
+    dataset: DataSet
+    facts: dict[str, Any]
+
+
+def train_run(
+    order: Order, dataset: DataSet, out: str | Path, *, on_step: Callable[[int, float], object] | None = None
+) -> dict[str, Any]:
+    """Trains in the folder `out` and gives what its run.json then says.
+
+    Writes run.json (order, data, status running, done or diverged, result), checkpoints/, and at the end config.json
+    and model.safetensors (the backbone, as `lamina.load` reads it), task.safetensors (stem and head) and history.json.
+    The same order resumes an unfinished run and returns a finished one; a folder of anything else is a UserError.
+    """
+    positive(steps=order.steps, lr=order.lr, batch_size=order.batch_size)
+    out = Path(out)
+    task = order.build(dataset)
+    asked = _asked(order, dataset)
+    found = _claim(out, asked)
+    if found is not None and found["status"] != "running":
+        return found
+    main = int(os.environ.get("RANK", "0")) == 0
+    if main and found is None:
+        checkpoint.write_json(out / RUN, {**asked, "status": "running", "result": None})
+    history = fit(
+        task,
+        dataset,
+        steps=order.steps,
+        lr=order.lr,
+        seed=order.seed,
+        batch_size=order.batch_size,
+        eval_every=max(1, order.steps // 10),
+        on_step=on_step,
+        out=out,
+    )
+    facts = {**asked, "status": "diverged" if history.diverged else "done"}
+    facts["result"] = {
+        "metric": task.metric.name,
+        "dev": history.dev[-1][1] if history.dev else None,
+        "loss": history.loss[-1][1] if history.loss and not history.diverged else None,
+        "steps": len(history.loss),
+        "seconds": round(history.seconds, 3),
+        "params": sum(p.numel() for p in order.build(dataset).parameters()),
+    }
+    if main:
+        _finish(out, order.build(dataset), history, facts)
+    return facts
+
+
+def load_run(folder: str | Path) -> Run:
+    """The run that train_run left in a folder, with its weights; UserError where it is none, or is not finished."""
+    folder = Path(folder)
+    if not (folder / RUN).is_file():
+        raise UserError(f"{folder}: holds no {RUN}; give the folder that `lamina train` wrote")
+    facts = checkpoint.read_json(folder / RUN)
+    check_schema(facts.get("schema"), str(folder / RUN))
+    if facts["status"] == "running":
+        raise UserError(f"{folder}: the run is not finished; give the same `lamina train` command again to go on")
+    order = Order(**facts["order"])
+    dataset = data.load(order.data)
+    if dataset.digest != facts["data"]["digest"]:
+        raise UserError(f"{folder}: the data {order.data!r} has changed since this run was trained; train it again")
+    task = order.build(dataset)
+    task.backbone.load_state_dict(models.load(folder).state_dict())
+    around = load_file(folder / AROUND)
+    missing = [name for name in task.state_dict() if not name.startswith("backbone.") and name not in around]
+    if missing:
+        raise UserError(f"{folder / AROUND}: holds no {missing[0]}; train the run again")
+    task.load_state_dict(around, strict=False)
+    return Run(task.eval(), dataset, facts)
+
+
+def evaluate_run(run: Run, part: str) -> dict[str, Any]:
+    """The task's metric on one part of the run's data: {"part", "metric", "better", "score", "examples"}."""
+    if part not in ("train", "dev", "test"):
+        raise UserError(f"unknown part {part!r}; known: train, dev, test")
+    split = getattr(run.dataset, part)
+    metric = run.task.metric
+    score = evaluate(run.task, split)
+    return {"part": part, "metric": metric.name, "better": metric.better, "score": score, "examples": len(split)}
+
+
+def _asked(order: Order, dataset: DataSet) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "lamina": lamina.__version__,
+        "order": dict(vars(order)),
+        "data": dataset.describe(),
+    }
+
+
+def _claim(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """None for a new folder, run.json's facts where the same order was begun there; UserError for another's folder."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; choose another --out")
+    if not (out / RUN).is_file():
+        if out.is_dir() and any(not p.name.endswith(".part") for p in out.iterdir()):
+            raise UserError(f"{out}: holds other files and no {RUN}; choose another --out")
+        return None
+    found = checkpoint.read_json(out / RUN)
+    check_schema(found.get("schema"), str(out / RUN))
+    for group in ("order", "data"):
+        for key, mine in asked[group].items():
+            theirs = found.get(group, {}).get(key)
+            if theirs != mine:
+                raise UserError(
+                    f"{out}: holds another run ({key} {theirs}, here {mine}); choose another --out or remove it"
+                )
+    return found
+
+
+def _finish(out: Path, task: Task, history: History, facts: dict[str, Any]) -> None:
+    """Writes what outlasts the checkpoints; run.json last, for it says that the rest is there.
+
+    The weights come from the last checkpoint, which is whole also where the task is in shards.
+    """
+    newest = checkpoint.latest(out / "checkpoints")
+    if newest is None:
+        raise UserError(f"{out}: its checkpoints are gone; choose another --out and train again")
+    weights = {name.removeprefix("model."): t for name, t in newest[0].items() if name.startswith("model.")}
+    task.load_state_dict(weights)
+    with checkpoint.said_plainly(out):
+        models.save(task.backbone, out)
+        part = out / f"{AROUND}.part"
+        save_file({name: t for name, t in weights.items() if not name.startswith("backbone.")}, part)
+        os.replace(part, out / AROUND)
+    checkpoint.write_json(out / HISTORY, {"schema": SCHEMA, **history.as_dict()})
+    checkpoint.write_json(out / RUN, facts)
