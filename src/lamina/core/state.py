@@ -83,7 +83,9 @@ def stack(states: Sequence[State]) -> State:
 
 def to_bytes(state: State) -> bytes:
     """The tree as safetensors bytes with the schema version in its header."""
-    return save_bytes({k: t.detach().contiguous() for k, t in flatten(state).items()}, {"lamina_state": str(SCHEMA)})
+    # cloned: safetensors refuses tensors that share memory, as {"h": zeros, "c": zeros} may
+    flat = {k: t.detach().clone(memory_format=torch.contiguous_format) for k, t in flatten(state).items()}
+    return save_bytes(flat, {"lamina_state": str(SCHEMA)})
 
 
 def from_bytes(data: bytes) -> State:
@@ -127,8 +129,9 @@ def _version(data: bytes) -> int | str | None:
         header = json.loads(data[8 : 8 + size])
     except ValueError:
         raise SafetensorError("no header") from None
-    return _number(header.get("__metadata__", {}).get("lamina_state"))
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return _number(metadata.get("lamina_state")) if isinstance(metadata, dict) else None
 
 
 def _number(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdigit() else text
+    return int(text) if isinstance(text, str) and text.isdigit() else text

@@ -1,0 +1,144 @@
+"""The budget: a structure's width, solved so that its weights, stem and head included, meet a given number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lamina import models
+from lamina.core.config import UserError
+from lamina.core.cost import params
+from lamina.data import DataSet
+from lamina.models import Knob, Model
+from lamina.train import Order
+
+__all__ = ["LIMIT", "TOLERANCE", "Solved", "count", "solve"]
+
+TOLERANCE = 0.02  # what is aimed at
+LIMIT = 0.05  # beyond it a structure cannot meet the budget
+LARGEST = 2.0**20  # times a model's own size
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A model's keys, the weights that it then has, and how far from the budget they are: -0.01 is 1 % below."""
+
+    keys: dict[str, Any]
+    params: int
+    off: float
+
+    @property
+    def feasible(self) -> bool:
+        return abs(self.off) <= LIMIT
+
+    def required(self, name: str, budget: int) -> Solved:
+        """Itself, or a UserError where no width comes within 5 % of the budget."""
+        if not self.feasible:
+            raise UserError(f"{name}: {self.reason(budget)}; choose another budget or set its keys yourself")
+        return self
+
+    def reason(self, budget: int) -> str:
+        """Why it does not fit, in words."""
+        side = "over" if self.off > 0 else "below"
+        return (
+            f"no width meets {budget:,} weights; the nearest has {self.params:,}, {abs(self.off):.1%} {side} the budget"
+        )
+
+
+def count(name: str, keys: dict[str, Any], dataset: DataSet) -> int:
+    """Weights of a model with its stem and head around it, counted without making them (on the meta device).
+
+    Raises CannotTake where the structure cannot take the data.
+    """
+    with torch.device("meta"):
+        return params(Order(name, keys, dataset.name).build(dataset))
+
+
+def solve(name: str, dataset: DataSet, budget: int, fixed: dict[str, Any] | None = None) -> Solved:
+    """The keys with which a model comes nearest to `budget` weights on that data.
+
+    First all of the model's knobs grow or shrink together, so that it keeps its proportions; then its last, finest knob
+    alone takes up the rest, for the coarse sizes found and their neighbours. Within the tolerance the best-proportioned
+    size wins, otherwise the nearest. fixed: keys that stay as they are. Always gives a Solved; see `feasible`.
+    """
+    row = models.find(name)
+    return _Search(row, dataset, budget, dict(fixed or {})).solve()
+
+
+class _Search:
+    def __init__(self, row: Model, dataset: DataSet, budget: int, fixed: dict[str, Any]) -> None:
+        self.row, self.dataset, self.budget, self.fixed = row, dataset, budget, fixed
+        self.knobs = [knob for knob in row.knobs if knob.key not in fixed]
+        config = row.config_of(fixed).of(fixed, row.name)
+        # a knob without a value of its own, such as d_ff = 4 * d_model, follows the others
+        self.own = {k.key: getattr(config, k.key) for k in self.knobs if getattr(config, k.key) is not None}
+        self.known: dict[tuple[tuple[str, int], ...], int] = {}
+
+    def solve(self) -> Solved:
+        if not self.knobs:
+            return self._solved({})
+        scale = _largest(lambda s: self._count(self._scaled(s)) <= self.budget)
+        at, fine = self._scaled(scale), self.knobs[-1]
+        coarse = self.knobs[:-1]
+        best: tuple[tuple[bool, float, float], Solved] | None = None
+        for sizes in self._near(at, coarse) if coarse else [at]:
+            apart = abs(self._count(sizes) / self.budget - 1)  # what the finest knob has to take up
+            for value in self._finest({k: v for k, v in sizes.items() if k != fine.key}, fine):
+                found = self._solved({**sizes, fine.key: value})
+                within = abs(found.off) <= TOLERANCE / 2
+                rank = (not within, apart if within else abs(found.off), abs(found.off))
+                if best is None or rank < best[0]:
+                    best = (rank, found)
+        assert best is not None
+        return best[1]
+
+    def _solved(self, sizes: dict[str, int]) -> Solved:
+        n = self._count(sizes)
+        return Solved({**self.fixed, **sizes}, n, n / self.budget - 1)
+
+    def _scaled(self, scale: float) -> dict[str, int]:
+        return {k.key: _round(k, self.own[k.key] * scale) for k in self.knobs if k.key in self.own}
+
+    def _near(self, at: dict[str, int], coarse: list[Knob]) -> list[dict[str, int]]:
+        """The coarse sizes, and each one knob's step smaller or larger."""
+        found = [at]
+        for knob in coarse:
+            if knob.key in at:
+                moved = [_round(knob, at[knob.key] + step * knob.multiple) for step in (1, -1)]
+                found += [{**at, knob.key: value} for value in moved if value != at[knob.key]]
+        return found
+
+    def _finest(self, sizes: dict[str, int], knob: Knob) -> list[int]:
+        """The two values of the finest knob between which the budget lies."""
+
+        def fits(value: float) -> bool:
+            return self._count({**sizes, knob.key: _round(knob, value)}) <= self.budget
+
+        below = _round(knob, _largest(fits, knob.least))
+        return [below, below + knob.multiple]
+
+    def _count(self, sizes: dict[str, int]) -> int:
+        key = tuple(sorted(sizes.items()))
+        if key not in self.known:
+            self.known[key] = count(self.row.name, {**self.fixed, **sizes}, self.dataset)
+        return self.known[key]
+
+
+def _round(knob: Knob, value: float) -> int:
+    """The knob's nearest allowed value not above `value`, or its least."""
+    return max(knob.least, int(value + 1e-9) // knob.multiple * knob.multiple)
+
+
+def _largest(fits: Any, least: float = 1.0) -> float:
+    """The largest number that fits, to 1 in 10,000, of those between least / LARGEST and least * LARGEST."""
+    low, high = least / LARGEST, least
+    if fits(least):
+        low, high = least, 2 * least
+        while high < least * LARGEST and fits(high):
+            low, high = high, 2 * high
+    while high / low > 1.0001:
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

@@ -1,0 +1,71 @@
+"""Which structures take part: those named, or those that can take the data, each with its size or its reason."""
+
+from __future__ import annotations
+
+import torch
+
+from lamina import models
+from lamina.compare.budget import solve
+from lamina.compare.plan import Entry, Settings
+from lamina.core.config import UserError
+from lamina.data import CannotTake, DataSet
+from lamina.train import Order
+
+__all__ = ["MOST", "entries", "entry"]
+
+MOST = 8  # structures by default
+
+
+def entries(settings: Settings, dataset: DataSet) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+    """The structures' parts of the plan in the order of MODELS, and the names that only --all would add.
+
+    Those that cannot take the data, or whose widths all miss the budget, are there with their reason. Where more than
+    eight could run, the families take turns, so that every idea is shown before a second of its kind.
+    """
+    if settings.models:
+        names = list(dict.fromkeys(models.find(name).name for name in settings.models))
+        return tuple(entry(name, settings, dataset) for name in names), ()
+    known = [name for name, row in models.MODELS.items() if settings.all or row.kind == "model"]
+    others = [name for name in models.MODELS if name not in known]
+    found = {name: entry(name, settings, dataset) for name in _by_year(known)}
+    if not any(e.ready for e in found.values()):
+        raise UserError(f"{dataset.name}: no structure can run: {_first_reason(list(found.values()))}")
+    if settings.all:
+        return tuple(found.values()), ()
+    ready = [name for name, e in found.items() if e.ready]
+    kept = _turns(ready)[:MOST]
+    shown = tuple(e for name, e in found.items() if not e.ready or name in kept)
+    return shown, tuple([name for name in ready if name not in kept] + others)
+
+
+def entry(name: str, settings: Settings, dataset: DataSet) -> Entry:
+    """One structure's part of the plan."""
+    try:
+        solved = solve(name, dataset, settings.params)
+    except CannotTake as error:
+        return Entry(name, "cannot take the data", error.reason)
+    if not solved.feasible:
+        return Entry(name, "infeasible", solved.reason(settings.params), solved.keys, params=solved.params)
+    with torch.device("meta"):
+        task = Order(name, solved.keys, dataset.name).build(dataset)
+    config = task.backbone.config.model_dump(mode="json")  # type: ignore[union-attr, operator]
+    return Entry(name, "ready", None, solved.keys, config, solved.params, task.view.text)
+
+
+def _by_year(names: list[str]) -> list[str]:
+    return sorted(names, key=lambda name: (models.MODELS[name].year, name))
+
+
+def _turns(names: list[str]) -> list[str]:
+    """The first of every family, then the second of every family, and so on."""
+    seen: dict[str, int] = {}
+    turn: dict[str, int] = {}
+    for name in names:
+        family = models.MODELS[name].family
+        turn[name] = seen[family] = seen.get(family, -1) + 1
+    return sorted(names, key=lambda name: turn[name])
+
+
+def _first_reason(found: list[Entry]) -> str:
+    first = next((e for e in found if e.reason), None)
+    return f"{first.model}: {first.reason}" if first else "none is known"

@@ -1,0 +1,41 @@
+"""A data set as one file, so that worker processes need not load, import or make it again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from lamina.data import DataSet, Split
+from lamina.train import checkpoint
+
+__all__ = ["read", "write"]
+
+PARTS = ("train", "dev", "test")
+
+
+def write(dataset: DataSet, path: Path) -> None:
+    """Writes the tensors and the words of a data set, whole or not at all."""
+    tensors = {}
+    for name in PARTS:
+        split = getattr(dataset, name)
+        for key in ("x", "y", "lengths"):
+            if getattr(split, key) is not None:
+                tensors[f"{name}.{key}"] = getattr(split, key).contiguous()
+    words = {k: getattr(dataset, k) for k in ("name", "kind", "task", "source", "n_classes", "d_target")}
+    part = path.with_name(f"{path.name}.part")
+    with checkpoint.said_plainly(path, part):
+        save_file(tensors, part, {"dataset": json.dumps(words)})
+        os.replace(part, path)
+
+
+def read(path: Path) -> DataSet:
+    """The data set that `write` wrote."""
+    with safe_open(path, "pt") as file:
+        words = json.loads(file.metadata()["dataset"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    splits = {n: Split(tensors[f"{n}.x"], tensors[f"{n}.y"], tensors.get(f"{n}.lengths")) for n in PARTS}
+    return DataSet(**words, **splits)

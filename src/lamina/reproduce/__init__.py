@@ -1,0 +1,24 @@
+"""The papers' claims, measured: one file a claim. A claim that fails stays listed with its number."""
+
+from __future__ import annotations
+
+from lamina.core.config import nearest
+from lamina.reproduce import lenet, lstm, mlp
+from lamina.reproduce.claim import TIERS, Claim, Figure, Plan, Tell, Tier
+from lamina.reproduce.record import fallen, keep, read_verdicts
+from lamina.reproduce.run import reproduce
+
+__all__ = [
+    "CLAIMS", "TIERS", "Claim", "Figure", "Plan", "Tell", "Tier", "fallen", "find", "keep", "read_verdicts",
+    "reproduce",
+]  # fmt: skip
+
+CLAIMS: dict[str, Claim] = {module.CLAIM.name: module.CLAIM for module in (mlp, lstm, lenet)}
+
+
+def find(name: str) -> Claim:
+    """The claim of that name; hyphens count as underscores."""
+    key = name.lower().replace("-", "_")
+    if key not in CLAIMS:
+        raise nearest(name, CLAIMS, "claim")
+    return CLAIMS[key]

@@ -1,0 +1,157 @@
+"""Records: one JSON file a seed, one a claim and tier, and the last verdicts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import lamina
+from lamina.core.config import SCHEMA, UserError, check_schema
+from lamina.reproduce.claim import Claim, Plan, Tier
+from lamina.train import checkpoint
+
+__all__ = ["code_digest", "environment", "experiment_digest", "fallen", "keep", "read_verdicts", "record", "write"]
+
+GROUNDS = ("ops", "core", "layers", "models", "data", "tasks", "train")  # the packages that a result depends on
+
+
+def record(claim: Claim, tier: Tier, plan: Plan, trials: list[dict[str, Any]]) -> dict[str, Any]:
+    """A claim's record from the records of its seeds. PASS when every figure with a rule keeps it for every seed."""
+    figures = [figure.judge([t["figures"].get(figure.key) for t in trials]) for figure in plan.figures]
+    ruled = [f["met"] for f in figures if f["met"] is not None]
+    head = figures[0]
+    return {
+        "schema": SCHEMA,
+        "lamina": lamina.__version__,
+        "claim": claim.name,
+        "tier": tier,
+        "structure": claim.structure,
+        "source": claim.source,
+        "says": claim.says,
+        "paper": claim.paper,
+        "measure": head["name"],
+        "ours": head["ours"],
+        "spread": head["spread"],
+        "unit": head["unit"],
+        "seeds": list(plan.seeds),
+        "minutes": round(sum(t["minutes"] for t in trials), 2),
+        "verdict": "PASS" if ruled and all(ruled) else "FAIL",
+        "figures": figures,
+        "note": plan.note,
+        "settings": plan.settings,
+        "data": trials[0].get("data"),
+        "env": trials[0]["env"],
+        "code": sorted({t["code"] for t in trials}),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "trials": [f"{tier}-seed{seed}.json" for seed in plan.seeds],
+    }
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the versions that a figure was measured with."""
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "lamina": lamina.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+
+
+@cache
+def code_digest(claim: Claim) -> str:
+    """A hash of all source that a claim's numbers can depend on."""
+    root = Path(lamina.__file__).parent
+    return _digest([path for name in GROUNDS for path in sorted((root / name).rglob("*.py"))]) + experiment_digest(
+        claim
+    )
+
+
+@cache
+def experiment_digest(claim: Claim) -> str:
+    """A hash of the experiment's own source."""
+    return _digest([Path(__file__).with_name("net.py"), Path(claim.trial.__code__.co_filename)])
+
+
+def _digest(files: list[Path]) -> str:
+    total = hashlib.sha256()
+    for path in files:
+        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()[:8]
+
+
+def write(path: Path, facts: dict[str, Any]) -> None:
+    """A JSON object, one key a line, under a temporary name first."""
+    rows = [f" {json.dumps(key)}: {json.dumps(_short(value), allow_nan=False)}" for key, value in facts.items()]
+    write_text(path, "{\n" + ",\n".join(rows) + "\n}\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    with checkpoint.said_plainly(path, part):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+
+
+def read_verdicts(path: Path) -> dict[str, dict[str, Any]]:
+    """claim -> tier -> {"verdict", "ours", ...} of a file that `keep` wrote."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; make it with `lamina reproduce --all --keep {path}`")
+    found = checkpoint.read_json(path)
+    check_schema(found.get("schema"), str(path))
+    verdicts = found.get("verdicts")
+    if not isinstance(verdicts, dict) or not all(isinstance(v, dict) for v in verdicts.values()):
+        raise UserError(f"{path}: holds no verdicts; make it again with `lamina reproduce --all --keep {path}`")
+    return verdicts
+
+
+def fallen(records: list[dict[str, Any]], verdicts: dict[str, dict[str, Any]]) -> list[str]:
+    """The claims that fail now at a tier where they had passed before."""
+    return [
+        r["claim"]
+        for r in records
+        if r["verdict"] != "PASS" and verdicts.get(r["claim"], {}).get(r["tier"], {}).get("verdict") == "PASS"
+    ]
+
+
+def keep(records: list[dict[str, Any]], path: Path) -> None:
+    """Writes these verdicts over the older ones of the same claim and tier; the others stay."""
+    verdicts = read_verdicts(path) if path.exists() else {}
+    for r in records:
+        row = {
+            key: _short(r[key])
+            for key in ("verdict", "measure", "ours", "spread", "unit", "seeds", "minutes", "created")
+        }
+        verdicts.setdefault(r["claim"], {})[r["tier"]] = row
+    ordered = {name: dict(sorted(verdicts[name].items())) for name in sorted(verdicts)}
+    write_text(path, json.dumps({"schema": SCHEMA, "verdicts": ordered}, indent=1, allow_nan=False) + "\n")
+
+
+def _short(value: Any) -> Any:
+    """Numbers to six significant digits: records are committed and read by people."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: _short(v) for key, v in value.items()}
+    return [_short(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
