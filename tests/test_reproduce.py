@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -343,3 +344,16 @@ def test_a_chart_of_diverged_and_constant_curves_is_still_whole() -> None:
 )
 def test_numbers_have_three_digits(number: float | None, said: str) -> None:
     assert digits3(number, "%" if number is not None else "") == said
+
+
+def test_the_experiments_digest_knows_its_code_and_not_its_words(tmp_path: Path) -> None:
+    def digest(name: str, body: str) -> str:
+        path = tmp_path / f"{name}.py"
+        path.write_text(body)
+        space: dict[str, Any] = {}
+        exec(compile(body, str(path), "exec"), space)  # a module of its own, with its own file
+        return records.experiment_digest(replace(CLAIMS["lstm"], trial=space["trial"]))
+
+    first = digest("a", "def trial(s):\n    return s + 1\ndef picture():\n    return 'one'\n")
+    assert digest("b", "def trial(s):  # a comment\n    return s + 1\ndef picture():\n    return 'two'\n") == first
+    assert digest("c", "def trial(s):\n    return s + 2\ndef picture():\n    return 'one'\n") != first

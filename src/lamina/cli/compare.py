@@ -106,9 +106,9 @@ def _summary(results: dict[str, Any], folder: Path) -> None:
         state = "no stream" if row["state_bytes"] is None else bytes_text(row["state_bytes"])
         values = (score, exact(row["params"]), three(row["train_s"]), three(row["step_ms_p50"]), state)
         table.add_row(row["model"], *values, row["view"], style="bold" if row["model"] == results["best"] else "")
-    console = Console(soft_wrap=not sys.stdout.isatty())
+    console = Console() if sys.stdout.isatty() else Console(width=160)  # a pipe has no edge to wrap at
     console.print(table)
-    console.print(results["verdict"], highlight=False, markup=False)
+    console.print(results["verdict"], highlight=False, markup=False, soft_wrap=not console.is_terminal)
     if results["left_out"]:
         console.print(f"--all adds {', '.join(results['left_out'])}", highlight=False, markup=False)
     console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)

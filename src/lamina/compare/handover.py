@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -25,7 +26,9 @@ def write(dataset: DataSet, path: Path) -> None:
         for key in ("x", "y", "lengths"):
             if getattr(split, key) is not None:
                 tensors[f"{name}.{key}"] = getattr(split, key).contiguous()
-    words = {k: getattr(dataset, k) for k in ("name", "kind", "task", "source", "n_classes", "d_target")}
+    words: dict[str, Any] = {
+        k: getattr(dataset, k) for k in ("name", "kind", "task", "source", "n_classes", "d_target")
+    }
     part = path.with_name(f"{path.name}.part")
     with checkpoint.said_plainly(path, part):
         save_file(tensors, part, {"dataset": json.dumps(words)})
@@ -35,7 +38,8 @@ def write(dataset: DataSet, path: Path) -> None:
 def read(path: Path) -> DataSet:
     """The data set that `write` wrote."""
     with safe_open(path, "pt") as file:
-        words = json.loads(file.metadata()["dataset"])
+        words: dict[str, Any] = json.loads(file.metadata()["dataset"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    splits = {n: Split(tensors[f"{n}.x"], tensors[f"{n}.y"], tensors.get(f"{n}.lengths")) for n in PARTS}
-    return DataSet(**words, **splits)
+    for n in PARTS:
+        words[n] = Split(tensors[f"{n}.x"], tensors[f"{n}.y"], tensors.get(f"{n}.lengths"))
+    return DataSet(**words)

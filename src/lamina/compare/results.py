@@ -90,13 +90,8 @@ def chance(dataset: DataSet) -> float:
 def _row(plan: Plan, entry: Entry, records: Records, better: str) -> dict[str, Any]:
     model = models.MODELS[entry.model]
     row: dict[str, Any] = {"model": entry.model, "paper": model.paper, "year": model.year, "family": model.family}
-    row |= dict.fromkeys(("score", "score_sd", "scores", "lr", "dev_score", "train_s", *MEASURED))
-    row |= {
-        "params": entry.params,
-        "view": entry.view,
-        "config": entry.config,
-        "seeds": list(range(plan.settings.seeds)),
-    }
+    row |= dict.fromkeys(("score", "score_sd", "scores", "seeds", "lr", "dev_score", "train_s", *MEASURED))
+    row |= {"params": entry.params, "view": entry.view, "config": entry.config}
     row |= {"status": entry.status, "reason": entry.reason, "warm_up_step_ms": entry.step_ms}
     if not entry.ready:
         return row

@@ -24,13 +24,13 @@ def finals(plan: Plan, model: str, lr: float) -> list[Job]:
 def chosen_rate(records: list[dict[str, Any]], better: str) -> float | None:
     """The learning rate with the best dev score; None where all diverged.
 
-    Equal scores, which small dev parts often give, are told apart by the dev loss, then the lower rate is taken.
+    Of equal scores, which small dev parts often give, the lower rate is taken: it differs less from seed to seed.
     """
     done = [r for r in records if r["status"] == "done"]
     if not done:
         return None
     sign = -1.0 if better == "higher" else 1.0
-    return float(min(done, key=lambda r: (sign * r["dev_score"], r["dev_loss"], r["lr"]))["lr"])
+    return float(min(done, key=lambda r: (sign * r["dev_score"], r["lr"]))["lr"])
 
 
 def pending(plan: Plan, records: Records, better: str) -> list[Job]:

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
@@ -48,7 +48,7 @@ def run_trial(
     ended = (math.nan, math.nan) if history.diverged else (dev[-1][1], mean_loss(task, dataset.dev))
     # the last update may have ruined the weights without another loss to show it
     diverged = not all(math.isfinite(value) for value in ended)
-    record = {
+    record: dict[str, Any] = {
         "schema": SCHEMA,
         "model": job.model,
         "lr": job.lr,
@@ -61,7 +61,7 @@ def run_trial(
         "loss": _thinned(history.loss),
         "dev": dev,
     }
-    record = _finite(record)
+    record = cast("dict[str, Any]", _finite(record))
     path = out / "trials" / f"{job.name}.safetensors"
     part = path.with_name(f"{path.name}.part")
     if record["status"] == "done":

@@ -113,7 +113,7 @@ def _margin(parts: list[tuple[float, int]]) -> float:
     if variance <= 0:
         return 0.0
     freedom = variance**2 / sum(v**2 / df for v, df in parts)
-    from scipy import stats  # comes with scikit-learn; slow to import
+    from scipy import stats  # type: ignore[import-untyped]  # comes with scikit-learn; slow to import
 
     return float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * math.sqrt(variance)
 

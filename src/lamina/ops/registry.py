@@ -39,6 +39,8 @@ class Op:
 
     def choose(self, impl: str, *inputs: Any) -> Impl:
         """The first implementation that takes the call, or the one that impl, `use` or LAMINA_IMPL names."""
+        if torch.compiler.is_compiling():  # the tracer can read no context variable; ref is what it can fuse
+            return self.impls[-1]
         name = impl if impl != "auto" else _forced.get() or os.environ.get("LAMINA_IMPL", "auto")
         if name == "auto":
             return next(i for i in self.impls if i.refuses(*inputs) is None)

@@ -91,17 +91,20 @@ def picture(record: dict[str, Any], trials: list[dict[str, Any]]) -> str:
     last = record["settings"]["epochs"]
     held = [s for s in error["scores"] if s is not None]
     lines.append(Line([last] * len(held), held, "", "held-out part", line=False, marks=True))
-    rules = [(float(error["accept"].split()[1]), f"accepted: {error['accept'].replace('<=', '≤')}")]
+    rules = [(float(error["accept"].split()[1]), f"accepted {error['accept'].replace('<=', '≤')}")]
     if record["settings"]["data"] == "mnist":
-        rules.append((PAPER, f"the paper, on its test part: {PAPER} % (p)"))
+        rules.append((PAPER, f"paper {PAPER} % (p)"))
+    low = 0.6 * min([y for t in trials for _, y in t["curve"] if y > 0] + held)
     chart = Chart(
         lines,
         Axis("passes through the training part"),
-        Axis("errors, % (log)", log=True, ticks=(0.5, 1, 2, 5, 10, 20)),
+        Axis("errors, % (log)", log=True, low=low, ticks=(0.5, 1, 2, 5, 10, 20, 50)),
         rules=tuple(rules),
         height=270,
     )
-    tiles = Tiles(trials[0]["filters"], f"The first layer's filters, seed {record['seeds'][0]}: edges and spots")
+    tiles = Tiles(
+        trials[0]["filters"], f"The first layer's filters, seed {record['seeds'][0]}: light counts for, dark against"
+    )
     seeds = "One seed" if len(trials) == 1 else f"{len(trials)} seeds"
     train, test = (f"{record['data'][part]:,}" for part in ("train", "test"))
     note = f"{seeds}; {train} images to learn from. Dots: the error on {test} held-out images, looked at once."

@@ -13,13 +13,13 @@ from lamina.compare.report_families import family
 
 __all__ = ["Axis", "Chart", "Line", "Part", "Row", "Tiles", "draw", "ink"]
 
-WIDTH, LEFT, RIGHT, EDGE = 560, 58, 104, 16
+WIDTH, LEFT, RIGHT, EDGE = 560, 58, 132, 16
 STYLE = """
 svg{--ink:#1b1f23;--soft:#59626b;--line:#d4d8dc;--ground:#ffffff}
 @media (prefers-color-scheme:dark){svg{--ink:#e8eaed;--soft:#a3abb3;--line:#3a4047;--ground:#14171a}}
 text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;font-size:14px;font-variant-numeric:tabular-nums}
 text{fill:var(--ink)}
-.h{font-size:18px;font-weight:600}.s{fill:var(--soft)}.o{paint-order:stroke;stroke:var(--ground);stroke-width:4px}.g{stroke:var(--line);stroke-width:1}
+.h{font-size:18px;font-weight:600}.s{fill:var(--soft)}.g{stroke:var(--line);stroke-width:1}
 .r{stroke:var(--soft);stroke-width:1.2;stroke-dasharray:2 4}
 .c{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}.d{stroke-dasharray:7 5}.k{stroke:var(--ink)}
 """.strip()
@@ -65,7 +65,7 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves on two axes. rules are horizontal lines (number, words)."""
+    """Curves on two axes. rules are horizontal lines (number, words at their end)."""
 
     lines: Sequence[Line]
     x: Axis
@@ -84,16 +84,14 @@ class Chart:
         out = [_text(left, top + 14, self.title or self.y.label, "s")]
         if not self.bare:
             out += self._grid(x, y)
-        marks = []  # the rules' words come last: curves pass behind them
-        for number, words in self.rules:
+        for number, _ in self.rules:
             out.append(
                 f'<line class="r" x1="{x.start:.1f}" x2="{x.end:.1f}" y1="{y(number):.1f}" y2="{y(number):.1f}"/>'
             )
-            marks.append(_text(x.start + 4, y(number) - 6, words, "s o"))
         for line in self.lines:
             out += self._line(line, x, y)
-        out += _labels([(l.label, x(l.xs[-1]), y(l.ys[-1])) for l in self.lines if l.label and len(l.xs)])
-        out += marks
+        words = [(l.label, y(l.ys[-1]), "") for l in self.lines if l.label and len(l.xs)]
+        out += _labels([*words, *((said, y(number), "s") for number, said in self.rules)], x.end + 8)
         return "".join(out)
 
     def _grid(self, x: _Scale, y: _Scale) -> list[str]:
@@ -143,7 +141,7 @@ class Tiles:
 
     images: Sequence[Sequence[Sequence[float]]]
     title: str
-    height: int = 126
+    height: int = 104
 
     def draw(self, left: float, top: float, width: float) -> str:
         reach = max((abs(v) for image in self.images for row in image for v in row), default=1.0) or 1.0
@@ -221,12 +219,12 @@ class _Scale:
         return self.start + (self.end - self.start) * (v - a) / (b - a)
 
 
-def _labels(wanted: list[tuple[str, float, float]]) -> list[str]:
-    """Words at the ends of the curves, pushed apart where they would meet."""
-    out, floor_ = [], float("-inf")
-    for words, x, y in sorted(wanted, key=lambda w: w[2]):
-        floor_ = max(y + 5, floor_ + 17)
-        out.append(_text(x + 8, floor_, words))
+def _labels(wanted: list[tuple[str, float, str]], x: float) -> list[str]:
+    """Words (text, height, class) at the ends of the lines, pushed apart where they would meet."""
+    out, free = [], float("-inf")
+    for words, y, kind in sorted(wanted, key=lambda w: w[1]):
+        free = max(y + 5, free + 17)
+        out.append(_text(x, free, words, kind))
     return out
 
 

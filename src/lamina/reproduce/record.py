@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -72,22 +73,20 @@ def environment() -> dict[str, Any]:
 def code_digest(claim: Claim) -> str:
     """A hash of all source that a claim's numbers can depend on."""
     root = Path(lamina.__file__).parent
-    return _digest([path for name in GROUNDS for path in sorted((root / name).rglob("*.py"))]) + experiment_digest(
-        claim
-    )
+    files = [path for name in GROUNDS for path in sorted((root / name).rglob("*.py"))]
+    return _digest(*(path.read_text() for path in files), experiment_digest(claim))
 
 
 @cache
 def experiment_digest(claim: Claim) -> str:
-    """A hash of the experiment's own source."""
-    return _digest([Path(__file__).with_name("net.py"), Path(claim.trial.__code__.co_filename)])
+    """A hash of the experiment's own source: what `trial` can call, without the plan, the picture and the words."""
+    tree = ast.parse(Path(claim.trial.__code__.co_filename).read_text())
+    code = [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name not in ("plan", "picture")]
+    return _digest(*map(ast.unparse, code), Path(__file__).with_name("net.py").read_text())
 
 
-def _digest(files: list[Path]) -> str:
-    total = hashlib.sha256()
-    for path in files:
-        total.update(path.name.encode() + b"\0" + path.read_bytes())
-    return total.hexdigest()[:8]
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 def write(path: Path, facts: dict[str, Any]) -> None:

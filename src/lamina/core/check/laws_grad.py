@@ -86,8 +86,8 @@ def _agree(got: Gradients, truth: Gradients, ref: Gradients, own: dict[str, floa
     if (got[1] is None) != (truth[1] is None):
         raise LawError(f"the input has no gradient ({about})", tensor="the gradient of the input")
     if got[1] is not None and truth[1] is not None and ref[1] is not None:
-        parts = (Seq(g, x.mask) for g in (got[1], truth[1], ref[1]))
-        agree(*parts, about, tensor="the gradients of the input", own=own.get("", 0.0))
+        mine, right, rough = (Seq(g, x.mask) for g in (got[1], truth[1], ref[1]))
+        agree(mine, right, rough, about, tensor="the gradients of the input", own=own.get("", 0.0))
 
 
 def _gradcheck(case: Case, n: int) -> None:

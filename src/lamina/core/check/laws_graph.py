@@ -61,7 +61,7 @@ class _Graph:
         lengths = [min(case.frames, 4 * block + 1), block]
         self.x = case.inputs(lengths, seed=20)
         self.graph = (case.graph or StepGraph)(case.layer, self.begin)
-        self.sides: Any = self.graph  # nn.Module hides the names' type
+        self.inputs, self.outputs = _names(self.graph, "inputs"), _names(self.graph, "outputs")
         self.args = self.arguments(self.x_fed.slice(0, block), list(trees.flatten(self.begin).values()))
         odd = [type(a).__name__ for a in self.args if not isinstance(a, Tensor)]
         if odd:
@@ -70,7 +70,7 @@ class _Graph:
                 "its inputs must be tensors alone",
                 tensor="state",
             )
-        for side in (self.sides.inputs, self.sides.outputs):
+        for side in (self.inputs, self.outputs):
             lost = [n for n in trees.names(self.begin) if not any(name.endswith(n) for name in side)]
             if lost:
                 raise LawError(f"no graph name of {side} has the state's path {lost[0]}", tensor=lost[0])
@@ -84,9 +84,6 @@ class _Graph:
         make = getattr(self.graph, "arguments", None)  # a graph with another signature says how it is called
         flat = (x.values, x.mask, *state, *memory)
         return tuple(make(*flat)) if make else flat
-
-    def names(self) -> list[str]:
-        return list(self.sides.inputs)
 
     def program(self) -> Any:
         with _quiet():
@@ -105,6 +102,10 @@ class _Graph:
         case.agree(Seq.cat(parts).slice(delay, delay + truth.mask.shape[1]), truth, ref, about)
 
 
+def _names(graph: Any, side: str) -> list[str]:
+    return list(getattr(graph, side))
+
+
 def _graph(case: Case) -> tuple[_Graph, Any]:
     """Kept on the case: exporting takes seconds."""
     kept = case.kept.get("graph")
@@ -119,9 +120,9 @@ def export(case: Case) -> None:
     """torch.export of step, its state flattened into named inputs and outputs, streams as forward gives it"""
     graph, program = _graph(case)
     placeholders = [s for s in program.graph_signature.user_inputs if s is not None]
-    if len(placeholders) != len(graph.names()):
+    if len(placeholders) != len(graph.inputs):
         raise LawError(
-            f"the graph has inputs {placeholders}, not one for each of {graph.names()}: an input was dropped or joined",
+            f"the graph has inputs {placeholders}, not one for each of {graph.inputs}: an input was dropped or joined",
             tensor="state",
         )
     run = program.module()
@@ -142,7 +143,7 @@ def onnx(case: Case) -> None:
     graph, program = _graph(case)
     with _quiet():
         written = torch.onnx.export(
-            program, (), input_names=graph.names(), output_names=list(graph.sides.outputs), dynamo=True,
+            program, (), input_names=graph.inputs, output_names=graph.outputs, dynamo=True,
             optimize=False, verbose=False,
         )  # fmt: skip
         assert written is not None
@@ -152,14 +153,14 @@ def onnx(case: Case) -> None:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     taken, given = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
-    if given != list(graph.sides.outputs):
-        raise LawError(f"the outputs are named {given}, not {graph.sides.outputs}", tensor="state")
-    unknown = [name for name in taken if name not in graph.names()]
+    if given != graph.outputs:
+        raise LawError(f"the outputs are named {given}, not {graph.outputs}", tensor="state")
+    unknown = [name for name in taken if name not in graph.inputs]
     if unknown:
-        raise LawError(f"the inputs are named {taken}, not {graph.names()}", tensor=unknown[0])
+        raise LawError(f"the inputs are named {taken}, not {graph.inputs}", tensor=unknown[0])
 
     def run(*args: Tensor) -> list[Tensor]:
-        feed = {n: a.detach().numpy() for n, a in zip(graph.names(), args, strict=True) if n in taken}
+        feed = {n: a.detach().numpy() for n, a in zip(graph.inputs, args, strict=True) if n in taken}
         return [torch.from_numpy(a) for a in session.run(None, feed)]
 
     graph.compare(run, "the step in ONNX Runtime against forward")

@@ -117,10 +117,8 @@ def agree_tensors(
                 raise LawError(f"{name} has NaN or inf ({what})", tensor=name, size=float("inf"), allowed=0.0)
         if not wanted.numel():
             continue
-        allowed, apart = (
-            tolerance(wanted, ref[name], dtype, largest=floor, own=own.get(name, 0.0)),
-            difference(got[name], wanted),
-        )
+        allowed = tolerance(wanted, ref[name], dtype, largest=floor, own=own.get(name, 0.0))
+        apart = difference(got[name], wanted)
         if bool((apart > allowed).any()):
             worst = apart.max()
             raise LawError(
