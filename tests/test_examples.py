@@ -33,7 +33,6 @@ def test_the_readmes_stream_gives_what_forward_gives():
         def push(self, chunk):
             self.seen = [*getattr(self, "seen", []), chunk]
             chunks.append(super().push(chunk).values)
-            return None
 
     space = {}
     lamina.Streamer = Recorded
