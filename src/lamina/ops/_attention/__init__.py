@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from lamina.ops.registry import tracing
 
 __all__ = ["block_attention", "full_attention", "rotate"]
 
@@ -12,17 +16,30 @@ __all__ = ["block_attention", "full_attention", "rotate"]
 def rotate(x: Tensor, positions: Tensor) -> Tensor:
     """Rotary positions (Su et al. 2021, arXiv:2104.09864): pairs (x_i, x_{i+K/2}) turned by position * 10000^(-2i/K).
 
-    x [...,T,H,K] with K even; positions [T]. Angles are computed in float64 and cost T * K / 2 sines, no more.
+    x [...,T,H,K] with K even; positions [T]. Angles are computed in float64.
     """
-    return _turn(x, *_angles(positions, x))
+    return _turn(x, *_angles(positions, x.shape[-1], x.dtype))
 
 
-def _angles(positions: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+def _angles(positions: Tensor, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """cos and sin of every position's angles, each twice: [T,1,K]."""
-    half = like.shape[-1] // 2
-    rate = 10000.0 ** (-torch.arange(half, device=like.device, dtype=torch.float64) / half)
+    half = width // 2
+    rate = 10000.0 ** (-torch.arange(half, device=positions.device, dtype=torch.float64) / half)
     angle = (positions[:, None].to(torch.float64) * rate).repeat(1, 2)[:, None]
-    return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
+    return angle.cos().to(dtype), angle.sin().to(dtype)
+
+
+@lru_cache(maxsize=64)
+def _kept_table(frames: int, width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False), torch.no_grad():  # a tensor of inference mode could not be trained with later
+        return _angles(torch.arange(frames, device=device), width, dtype)
+
+
+def _table(frames: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """The angles of positions 0..frames-1; a stream needs the same ones at every step, so they are kept."""
+    if tracing():
+        return _angles(torch.arange(frames, device=like.device), like.shape[-1], like.dtype)
+    return _kept_table(frames, like.shape[-1], like.dtype, like.device)
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -51,12 +68,15 @@ def block_attention(
     n = q.shape[1] // block
     after = k.shape[1] - before - q.shape[1]
     width = before + block + after
-    at = torch.arange(n, device=q.device)[:, None] * block + torch.arange(width, device=q.device)  # [n,width]
     qs = q.unflatten(1, (n, block))  # [B,n,block,H,K]
-    ks, vs, seen = k[:, at], v[:, at], mask[:, at]  # [B,n,width,H,K], [B,n,width]
+    if n == 1:
+        ks, vs, seen = k[:, None], v[:, None], mask[:, None]
+    else:
+        at = torch.arange(n, device=q.device)[:, None] * block + torch.arange(width, device=q.device)  # [n,width]
+        ks, vs, seen = k[:, at], v[:, at], mask[:, at]  # [B,n,width,H,K], [B,n,width]
     i, j = torch.arange(block, device=q.device)[:, None] + before, torch.arange(width, device=q.device)
     if rotary:
-        cos, sin = _angles(j, q)
+        cos, sin = _table(width, q)
         qs, ks = _turn(qs, cos[before : before + block], sin[before : before + block]), _turn(ks, cos, sin)
     near = torch.ones_like(i + j, dtype=torch.bool) if band is None else (j >= i - band[0]) & (j <= i + band[1])
     allowed = near & seen[:, :, None, :] | (i == j)  # [B,n,block,width]
@@ -66,7 +86,7 @@ def block_attention(
 def full_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool, rotary: bool) -> Tensor:
     """softmax(q k^T / sqrt(K)) v over all frames. q, k, v [B,T,H,K]; mask [B,T] (None: all real) -> [B,T,H,K]."""
     if rotary:
-        cos, sin = _angles(torch.arange(q.shape[1], device=q.device), q)
+        cos, sin = _table(q.shape[1], q)
         q, k = _turn(q, cos, sin), _turn(k, cos, sin)
     if causal or mask is None:  # causal: padding is to the right and nobody looks there
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
