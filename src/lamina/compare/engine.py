@@ -22,13 +22,14 @@ from lamina.compare.trial import POINTS
 from lamina.compare.watch import Watcher
 from lamina.core.config import UserError
 from lamina.data import DataSet
+from lamina.models import find
 from lamina.tasks import TASKS, Metric, Task
 from lamina.train import Order
 
 __all__ = ["compare", "steps_that_fit"]
 
 MOST_WORKERS = 8
-SHARE = 0.88  # of the minutes is planned; the rest is for a machine that slows down
+SHARE = 0.85  # of the minutes is planned; the rest is for a machine that slows down
 LEAST_STEPS = 20
 AFTER = (4.0, 3.0)  # seconds behind the trainings: the report, and each structure's scores and latency
 
@@ -51,6 +52,8 @@ def compare(
     folder = Folder(out)
     watch.stage(f"reading {settings.data}")
     dataset = sets.load(settings.data)
+    for name in settings.models:
+        find(name)  # before the folder is made
     with folder.claimed(fresh=fresh):
         run = _Run(settings, dataset, folder, watch, min(workers or cores(), MOST_WORKERS))
         try:

@@ -41,7 +41,7 @@ def measure(task: Task, dataset: DataSet) -> dict[str, Any]:
         spec = layer.stream_spec()
     except NotStreamable as reason:
         facts |= {"flops_per_frame": per_example / task.view.frames, "state_bytes": None, "latency_frames": None}
-        facts |= {"reason": f"{reason}; its step is a whole example", "step_of": "the whole example"}
+        facts |= {"reason": str(reason), "step_of": "the whole example"}
         return facts | percentiles(lambda: task(batch))
     found = cost(layer)
     facts |= {"streams": True, "flops_per_frame": found.flops_per_frame, "state_bytes": found.state_bytes}
