@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= digits
 
-.PHONY: compare test test-all slow install clean
+.PHONY: compare test test-all slow install docs clean
 
 compare: $(VENV)/installed
 	$(BIN)/lamina compare $(DATA)
@@ -37,6 +37,11 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
+
+# the reports that the docs show, drawn again from their results; plotly.min.js beside them comes from the package
+docs: $(VENV)/installed
+	$(BIN)/python -c "import json, pathlib; from lamina.compare import report; \
+	[report.write(json.loads(p.read_text()), p.parent, shared_js=True) for p in pathlib.Path('docs/reports').glob('*/results.json')]"
 
 clean:
 	rm -rf $(VENV) runs

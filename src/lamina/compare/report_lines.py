@@ -48,8 +48,9 @@ def curve(results: dict[str, Any], rows: list[Row], scale: Scale, what: str) -> 
     log = (not dev or scale.suffix != "%") and min(ys) > 0 and max(ys) > 10 * min(ys)
     refs = []
     chance = results.get("chance")
-    if dev and chance is not None and (chance > 0 or not log):
-        at = chance * factor
+    at, span = (chance or 0.0) * factor, max(ys) - min(ys)
+    near = min(ys) - span <= at <= max(ys) + span  # else it would flatten the curves; the table names it too
+    if dev and chance is not None and near and (chance > 0 or not log):
         refs = [{"axis": "y", "at": at, "label": f"constant guess {short(at)}{' %' if scale.suffix == '%' else ''}"}]
         ys.append(at)
     title = f"{scale.title} on the validation part" if dev else "Training loss"

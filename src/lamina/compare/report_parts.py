@@ -129,7 +129,9 @@ def _seeds(rows: list[Row], scale: Scale) -> str:
     if not with_scores:
         return ""
     most = max(len(r["scores"]) for r in with_scores)
-    headers = [("Structure", False), *((f"Seed {i + 1}, {scale.title.lower()}", True) for i in range(most))]
+    seeds = max((r["seeds"] for r in with_scores if isinstance(r.get("seeds"), list)), key=len, default=[])
+    names = seeds if len(seeds) == most else range(most)
+    headers = [("Structure", False), *((f"Seed {name}, {scale.title.lower()}", True) for name in names)]
     body: list[list[Cell]] = []
     for row in with_scores:
         seeds = [*row["scores"], *[None] * (most - len(row["scores"]))]

@@ -74,7 +74,7 @@ function frame(spec, width) {
   const height = spec.y.names ? 84 + 34 * spec.y.names.length
     : Math.max((narrow ? 320 : spec.id === "tradeoff" ? 320 : 360) + many, LINE * ends.length + 100);
   const margin = {
-    l: spec.y.names ? Math.max(...names) + 16 : spec.y.kind === "bytes" ? 60 : 48,
+    l: spec.y.names ? Math.max(...names) + 16 : spec.y.kind === "bytes" || spec.y.log ? 60 : 48,
     r: ends.length ? Math.max(...ends) + 22 : 16, t: spec.y.title ? 32 : 12, b: 52,
   };
   const w = width - margin.l - margin.r, h = height - margin.t - margin.b;
