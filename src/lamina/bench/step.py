@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lamina.bench.timing import environment, interleaved
+from lamina.bench.timing import interleaved
 from lamina.core import Seq
 from lamina.core.config import UserError
 from lamina.layers import LSTM
 from lamina.models import create
+from lamina.train.machine import environment
 
 __all__ = ["bench_step"]
 

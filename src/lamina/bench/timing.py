@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-__all__ = ["Timing", "environment", "interleaved"]
+__all__ = ["Timing", "interleaved"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,3 @@ def interleaved(calls: dict[str, Callable[[], Any]], rounds: int, warmup: int = 
             if i >= warmup:
                 spent[name].append(1e6 * (time.perf_counter() - start))
     return {name: Timing(*np.percentile(times, (50, 5, 95))) for name, times in spent.items()}
-
-
-def environment() -> dict[str, Any]:
-    """What the figures depend on."""
-    return {"torch": torch.__version__, "threads": torch.get_num_threads(), "rounds_are": "interleaved, medians"}

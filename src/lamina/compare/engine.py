@@ -15,7 +15,7 @@ from lamina import data as sets
 from lamina.compare import feasible, handover, latency, report
 from lamina.compare.folder import Folder
 from lamina.compare.plan import MOST_PASSES, Entry, Job, Plan, Settings
-from lamina.compare.pool import Pool, cores
+from lamina.compare.pool import Pool
 from lamina.compare.results import Records, results
 from lamina.compare.search import chosen_rate, finals, grid, pending
 from lamina.compare.trial import POINTS
@@ -25,6 +25,7 @@ from lamina.data import DataSet
 from lamina.models import find
 from lamina.tasks import TASKS, Metric, Task
 from lamina.train import Order
+from lamina.train.machine import cores
 
 __all__ = ["compare", "steps_that_fit"]
 

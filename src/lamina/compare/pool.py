@@ -16,15 +16,10 @@ from typing import Any, Self
 
 from lamina.core.config import UserError
 
-__all__ = ["Pool", "cores"]
+__all__ = ["Pool"]
 
 START = "from lamina.compare.worker import main; main()"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-
-
-def cores() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Pool:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
-
-import torch
 
 import lamina
 from lamina import models
 from lamina.compare.budget import TOLERANCE
 from lamina.compare.plan import Entry, Job, Plan
-from lamina.compare.pool import cores
 from lamina.compare.search import chosen_rate, finals, grid
 from lamina.compare.verdict import Scored, judge
 from lamina.data import DataSet
 from lamina.tasks import Metric
+from lamina.train.machine import environment
 
 __all__ = ["Records", "chance", "results"]
 
@@ -65,7 +61,7 @@ def results(plan: Plan, dataset: DataSet, metric: Metric, records: Records, work
             "batch_size": settings.batch_size,
             "minutes": settings.minutes if plan.measured else None,
         },
-        "env": _env(workers),
+        "env": {**environment(), "threads": 1, "workers": workers},
         "rows": rows,
         "curves": {row["model"]: _curves(plan, row, records) for row in rows if row["status"] in ("done", "diverged")},
         "trials": [
@@ -140,25 +136,3 @@ def _in_order(plan: Plan, records: Records) -> list[dict[str, Any]]:
     place = {entry.model: i for i, entry in enumerate(plan.entries)}
     jobs = sorted(records.trials, key=lambda job: (place[job.model], job.seed, job.lr))
     return [records.trials[job] for job in jobs]
-
-
-def _env(workers: int) -> dict[str, Any]:
-    return {
-        "cpu": _cpu(),
-        "cores": cores(),
-        "threads": 1,
-        "workers": workers,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "lamina": lamina.__version__,
-        "platform": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -6,20 +6,17 @@ import ast
 import hashlib
 import json
 import os
-import platform
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import lamina
 from lamina.core.config import SCHEMA, UserError, check_schema
 from lamina.reproduce.claim import Claim, Plan, Tier
 from lamina.train import checkpoint
 
-__all__ = ["code_digest", "environment", "experiment_digest", "fallen", "keep", "read_verdicts", "record", "write"]
+__all__ = ["code_digest", "experiment_digest", "fallen", "keep", "read_verdicts", "record", "write"]
 
 GROUNDS = ("ops", "core", "layers", "models", "data", "tasks", "train")  # the packages that a result depends on
 
@@ -53,19 +50,6 @@ def record(claim: Claim, tier: Tier, plan: Plan, trials: list[dict[str, Any]]) -
         "code": sorted({t["code"] for t in trials}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "trials": [f"{tier}-seed{seed}.json" for seed in plan.seeds],
-    }
-
-
-def environment() -> dict[str, Any]:
-    """The machine and the versions that a figure was measured with."""
-    return {
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "lamina": lamina.__version__,
-        "platform": f"{platform.system()} {platform.machine()}",
     }
 
 
@@ -145,12 +129,3 @@ def _short(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _short(v) for key, v in value.items()}
     return [_short(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -13,6 +13,7 @@ from lamina.core.config import SCHEMA
 from lamina.reproduce import record as records
 from lamina.reproduce.claim import Claim, Plan, Tell, Tier
 from lamina.train import checkpoint
+from lamina.train.machine import environment
 
 __all__ = ["reproduce"]
 
@@ -56,7 +57,7 @@ def _trial(claim: Claim, tier: Tier, plan: Plan, seed: int, folder: Path, tell: 
             "code": code,
             "experiment": experiment,
             "minutes": round(minutes, 3),
-            "env": records.environment(),
+            "env": environment(),
             **found,
         }
     finally:
