@@ -117,3 +117,12 @@ def test_prints_on_a4(browser, folder, tmp_path):
     text = (tmp_path / "report.pdf").read_bytes()
     assert text.startswith(b"%PDF")
     assert b"/MediaBox [0 0 595" in text or b"/MediaBox [0 0 594" in text
+
+
+def test_without_the_shared_library_the_page_says_so_and_keeps_its_tables(browser, tmp_path):
+    report.write(digits(), tmp_path, shared_js=True)
+    (tmp_path / "plotly.min.js").unlink()
+    browser.open((tmp_path / "report.html").as_uri())
+    texts = browser.js("[...document.querySelectorAll('.chart')].map(c => c.textContent)")
+    assert set(texts) == {"Put plotly.min.js beside this page to see the chart."}
+    assert browser.js("document.querySelector('table').tBodies[0].rows.length") == len(digits()["rows"])

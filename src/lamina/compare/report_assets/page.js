@@ -6,6 +6,10 @@ const drawn = new Map();
 const look = () => `${matchMedia("(prefers-color-scheme: dark)").matches} ${"print" in document.documentElement.dataset}`;
 
 function refresh() {
+  if (typeof Plotly === "undefined") {  // a page that shares its library, moved without it
+    for (const element of charts.keys()) element.textContent = "Put plotly.min.js beside this page to see the chart.";
+    return;
+  }
   for (const [element, spec] of charts) {
     const now = `${element.clientWidth} ${look()}`;
     if (!element.closest("details:not([open])") && drawn.get(element) !== now) {
