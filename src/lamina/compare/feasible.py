@@ -25,8 +25,9 @@ def entries(settings: Settings, dataset: DataSet) -> tuple[tuple[Entry, ...], tu
     if settings.models:
         names = list(dict.fromkeys(models.find(name).name for name in settings.models))
         return tuple(entry(name, settings, dataset) for name in names), ()
-    known = [name for name, row in models.MODELS.items() if settings.all or row.kind == "model"]
-    others = [name for name in models.MODELS if name not in known]
+    every = _distinct(list(models.MODELS))
+    known = [name for name in every if settings.all or models.MODELS[name].kind == "model"]
+    others = [name for name in every if name not in known]
     found = {name: entry(name, settings, dataset) for name in _by_year(known)}
     if not any(e.ready for e in found.values()):
         raise UserError(f"{dataset.name}: no structure can run: {_first_reason(list(found.values()))}")
@@ -50,6 +51,15 @@ def entry(name: str, settings: Settings, dataset: DataSet) -> Entry:
         task = Order(name, solved.keys, dataset.name).build(dataset)
     config = task.backbone.config.model_dump(mode="json")  # type: ignore[union-attr, operator]
     return Entry(name, "ready", None, solved.keys, config, solved.params, task.view.text)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """One name a network: the stack around window attention is the transformer, which is the name that stays."""
+    kept: dict[object, str] = {}
+    for name in sorted(names, key=lambda name: models.MODELS[name].kind != "model"):
+        row = models.MODELS[name]
+        kept.setdefault((row.build, row.config_of({})), name)
+    return [name for name in names if name in kept.values()]
 
 
 def _by_year(names: list[str]) -> list[str]:
