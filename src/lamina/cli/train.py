@@ -41,6 +41,8 @@ def train(
     lamina train transformer adding --steps 3000 --lr 1e-3 --set d_model=32 --set n_layers=2 --out runs/adding
 
     lamina train gru mine.npz --params 60k --json
+
+    accelerate launch --multi_gpu --num_processes 2 -m lamina train lstm digits      (on a CPU too)
     """
     from lamina import data as sets
     from lamina import models
