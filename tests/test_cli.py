@@ -61,6 +61,8 @@ def test_show_counts_the_state_that_is_there(capsys):
         (["show"], "lamina show: missing argument 'name'; see lamina show --help"),
         (["bench", "stpe"], "unknown benchmark 'stpe'; did you mean 'step'?"),
         (["compare", "digist"], "unknown data set 'digist'; did you mean 'digits'?"),
+        (["compare", "digits", "--models", ""], "--models '': names no structure; write them like lstm,gru"),
+        (["compare", "digits", "--params", "10", "--models", "mlp,lstm"], "choose another --params or --models"),
         (["compare", "digits", "--models", "lsmt"], "unknown model 'lsmt'; did you mean 'lstm'?"),
         (["train", "lsmt", "digits"], "unknown model 'lsmt'; did you mean 'lstm'?"),
         (["check", "LSTM", "--law", "chunk"], "unknown law 'chunk'; did you mean 'chunks'?"),
@@ -78,6 +80,29 @@ def test_bad_input_is_one_line_and_status_2(capsys, monkeypatch, tmp_path, argum
     assert err.count("\n") == 1
     assert out == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_an_infeasible_budget_names_the_nearest(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    _, _, err = run(capsys, "compare", "digits", "--params", "10")
+    assert "mlp: no width meets 10 weights; the nearest has" in err
+
+
+@pytest.mark.parametrize("command", ["compare", "train"])
+def test_ctrl_c_says_that_the_work_goes_on(monkeypatch, capsys, command):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lamina.data.load", stop)
+    status, out, err = run(capsys, *([command, "digits"] if command == "compare" else [command, "lstm", "digits"]))
+    assert (status, out) == (130, "")
+    assert err.strip() == "stopped; a comparison, training or claim goes on with the same command"
+
+
+def test_check_says_which_laws_it_left_out(capsys):
+    found = json.loads(run(capsys, "check", "Identity", "--json")[1])
+    assert {"layer": "Identity", "check": "aging", "reason": "slow: add --slow"} in found["skipped"]
+    assert found["failed"] == []
 
 
 def test_debug_shows_the_traceback():

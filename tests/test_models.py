@@ -1,6 +1,7 @@
 """create, save, load; sizes that papers state; every mixer in every sequence model; errors that name the key."""
 
 import json
+import pickle
 import subprocess
 import sys
 
@@ -51,6 +52,26 @@ def test_save_and_load_give_the_same_model(name, tmp_path):
     else:
         x = lamina.Seq.of(torch.randn(2, 5, model.d_in))
         assert torch.equal(model(x).values, again(x).values)
+
+
+@pytest.mark.parametrize("name", ["lstm", "transformer", "mlp", "lenet", "conv"])
+def test_a_model_can_be_pickled_for_another_process(name):
+    model = lamina.create(name)
+    again = pickle.loads(pickle.dumps(model))
+    assert again.config == model.config
+    assert type(again.config) is type(model.config)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("width", [1, 5, 16])
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "mlp", "transformer"])
+def test_frames_of_another_width_are_refused_with_the_remedy(name, width):
+    """A fused kernel that trusts its caller would read beyond the weights."""
+    model = lamina.create(name, d_model=8)
+    x = lamina.Seq.of(torch.randn(1, 3, width))
+    for run in (lambda: model(x), lambda: model.step(x, model.init_state(1))):
+        with pytest.raises(ValueError, match=rf"{name}: values of shape \[1, 3, {width}\] do not fit \[B,T,8\]"):
+            run()
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])

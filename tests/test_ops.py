@@ -149,3 +149,11 @@ def test_rotation_in_float32_is_exact_far_out():
     far = ops.rotate(x, torch.tensor([100_000]))
     truth = ops.rotate(x.double(), torch.tensor([100_000]))
     assert float((far - truth).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_frames_of_another_width_never_reach_a_kernel(name):
+    _, x, weight, bias, state = _case(name)
+    for width in (1, 4, 6, 50):
+        with pytest.raises(ValueError, match=f"{name}: frames of width {width} do not fit these weights, which take 5"):
+            getattr(ops, name)(torch.randn(3, 7, width, dtype=x.dtype), weight, bias, None, state)

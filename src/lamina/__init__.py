@@ -17,6 +17,7 @@ from lamina.core import (
     Streamer,
     StreamSpec,
     UserError,
+    check,
     cost,
     run_steps,
     state,
@@ -27,6 +28,6 @@ from lamina.models import create, load, save
 __version__ = "0.1.0"
 __all__ = [
     "Bidirectional", "Delay", "Identity", "Layer", "NotStreamable", "Parallel", "Pointwise", "Repeat", "Residual",
-    "Reverse", "Seq", "Serial", "State", "StreamSpec", "Streamer", "UserError", "cost", "create", "load", "run_steps",
-    "save", "state", "taps",
+    "Reverse", "Seq", "Serial", "State", "StreamSpec", "Streamer", "UserError", "check", "cost", "create", "load",
+    "run_steps", "save", "state", "taps",
 ]  # fmt: skip

@@ -35,6 +35,7 @@ app = typer.Typer(
 
 
 # the parser's own errors: click's, or the copy of it that newer typers carry
+INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
 UsageError, ClickException = typer.BadParameter.__mro__[1:3]
 
 
@@ -64,16 +65,18 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     try:
         result: Any = app(arguments, prog_name="lamina", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        status = result if isinstance(result, int) else 0
     except UserError as error:
         return _fail(str(error), error)
     except ClickException as error:
         return _fail(_usage(error), error)
     except OSError as error:  # a full disk, a folder that may not be written
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}; free the place or give another", error)
-    except (KeyboardInterrupt, typer.Abort):
-        print("stopped; the same command goes on from what is finished", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    if status == INTERRUPTED:
+        print("stopped; a comparison, training or claim goes on with the same command", file=sys.stderr)
+    return status
 
 
 def _usage(error: Any) -> str:

@@ -51,12 +51,15 @@ def register(app: typer.Typer) -> None:
         """
         import torch
 
-        from lamina.core.check import choose
+        from lamina.core.check import LAWS, Result, choose
 
         torch.set_num_threads(1)  # the layers are tiny: more threads only wait for each other
         laws = choose(law or None, slow=slow)
         cases = [case for target in targets for case in find(target)]
         results = run(cases, laws)
+        if not law and not slow:
+            left = [found.name for found in LAWS.values() if found.slow]
+            results += [Result(case.name, name, "skipped", "slow: add --slow") for case in cases for name in left]
         print(json.dumps(summary(results), indent=2) if as_json else text(results))
         if any(r.status == "failed" for r in results):
             raise typer.Exit(1)

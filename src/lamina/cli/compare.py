@@ -26,7 +26,7 @@ def compare(
     minutes: Annotated[float, typer.Option(help="Time for the whole run; it sets the steps.")] = 5.0,
     steps: Annotated[int | None, typer.Option(help="Steps of each training, in place of --minutes.")] = None,
     seeds: Annotated[int, typer.Option(help="Trainings at the chosen learning rate.")] = 3,
-    names: Annotated[str, typer.Option("--models", help="Structures, such as lstm,gru,lenet.")] = "",
+    names: Annotated[str | None, typer.Option("--models", help="Structures, such as lstm,gru,lenet.")] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="More than eight structures, and the mixers' stacks.")
     ] = False,
@@ -49,15 +49,19 @@ def compare(
     from lamina.cli.train import number
     from lamina.compare.engine import compare as run
     from lamina.compare.plan import Settings
+    from lamina.core.config import UserError
 
     mine = data.endswith(".npz")
+    chosen = None if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
+    if chosen == ():
+        raise UserError(f"--models {names!r}: names no structure; write them like lstm,gru")
     settings = Settings(
         str(Path(data).resolve()) if mine else data.lower().replace("-", "_"),
         number(params, "--params"),
         minutes,
         steps,
         seeds,
-        tuple(name.strip() for name in names.split(",") if name.strip()),
+        chosen or (),
         everything,
         _rates(lr),
         batch_size,

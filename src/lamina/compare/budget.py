@@ -42,9 +42,7 @@ class Solved:
     def reason(self, budget: int) -> str:
         """Why it does not fit, in words."""
         side = "over" if self.off > 0 else "below"
-        return (
-            f"no width meets {budget:,} weights; the nearest has {self.params:,}, {abs(self.off):.1%} {side} the budget"
-        )
+        return f"no width meets {budget:,} weights; the nearest has {self.params:,}, {abs(self.off):,.1%} {side} it"
 
 
 def count(name: str, keys: dict[str, Any], dataset: DataSet) -> int:

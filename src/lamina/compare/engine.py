@@ -105,6 +105,11 @@ class _Run:
     def _planned(self, pool: Pool, began: float) -> Plan:
         self.watch.stage("solving the widths")
         entries, left_out = feasible.entries(self.settings, self.dataset)
+        if not any(entry.ready for entry in entries):
+            reasons = "; ".join(f"{entry.model}: {entry.reason}" for entry in entries[:3])
+            raise UserError(
+                f"{self.dataset.name}: no structure can run: {reasons}; choose another --params or --models"
+            )
         if self.settings.steps is not None:
             plan = Plan(self.settings, self.settings.steps, entries, False, left_out)
         else:

@@ -7,7 +7,6 @@ import torch
 from lamina import models
 from lamina.compare.budget import solve
 from lamina.compare.plan import Entry, Settings
-from lamina.core.config import UserError
 from lamina.data import CannotTake, DataSet
 from lamina.train import Order
 
@@ -29,8 +28,6 @@ def entries(settings: Settings, dataset: DataSet) -> tuple[tuple[Entry, ...], tu
     known = [name for name in every if settings.all or models.MODELS[name].kind == "model"]
     others = [name for name in every if name not in known]
     found = {name: entry(name, settings, dataset) for name in _by_year(known)}
-    if not any(e.ready for e in found.values()):
-        raise UserError(f"{dataset.name}: no structure can run: {_first_reason(list(found.values()))}")
     if settings.all:
         return tuple(found.values()), ()
     ready = [name for name, e in found.items() if e.ready]
@@ -74,8 +71,3 @@ def _turns(names: list[str]) -> list[str]:
         family = models.MODELS[name].family
         turn[name] = seen[family] = seen.get(family, -1) + 1
     return sorted(names, key=lambda name: turn[name])
-
-
-def _first_reason(found: list[Entry]) -> str:
-    first = next((e for e in found if e.reason), None)
-    return f"{first.model}: {first.reason}" if first else "none is known"

@@ -32,6 +32,7 @@ class Folder:
         A folder with files of anything else, or one in which another process is at work, is a UserError.
         """
         self._inspect()
+        made = [p for p in (self.path, *self.path.parents) if not p.exists()]
         with checkpoint.said_plainly(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -41,7 +42,10 @@ class Folder:
                 self._clear()
             for part in self.path.rglob("*.part"):
                 part.unlink()
-            yield self
+            try:
+                yield self
+            finally:
+                self._leave(made)
         finally:
             os.close(lock)
 
@@ -67,6 +71,15 @@ class Folder:
         other = sorted(set(names) - {*RECORDS, *FILES})
         if other:
             raise UserError(f"{self.path}: holds {other[0]}, which is not of a comparison; choose another --out")
+
+    def _leave(self, made: list[Path]) -> None:
+        """Where nothing came of it, no empty folder stays behind."""
+        if [p.name for p in self.path.iterdir()] != [".lock"]:
+            return
+        (self.path / ".lock").unlink()
+        for path in made:
+            if not any(path.iterdir()):
+                path.rmdir()
 
     def _lock(self, lock: int) -> None:
         try:

@@ -26,7 +26,7 @@ def first(results: dict[str, Any], rows: list[Row], scale: Scale) -> tuple[str, 
         return '<p class="empty">No structure has a score, so there is nothing to draw; the table says why.</p>', []
     steps = chart["x"]["title"].startswith("Time")
     seeds = len((results.get("budget") or {}).get("seeds") or [])
-    up = f"Upright bars: one standard deviation over {seeds or 'the'} seeds."
+    up = f"Upright bars: one standard deviation over {seeds or 'the'} seeds." if seeds != 1 else "One seed: no spread."
     side = " To the right: up to the p95 of the step time, batch of 1 on one thread." if steps else ""
     better = "Higher" if scale.better == "higher" else "Lower"
     text = f"{better} and further left is better. {up}{side} Dot area: weights.{_whole(rows) if steps else ''}"

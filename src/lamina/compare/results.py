@@ -89,6 +89,7 @@ def _row(plan: Plan, entry: Entry, records: Records, better: str) -> dict[str, A
     row |= dict.fromkeys(("score", "score_sd", "scores", "seeds", "lr", "dev_score", "train_s", *MEASURED))
     row |= {"params": entry.params, "view": entry.view, "config": entry.config}
     row |= {"status": entry.status, "reason": entry.reason, "warm_up_step_ms": entry.step_ms}
+    row["streams"] = model.streams(model.make({}))[0]
     if not entry.ready:
         return row
     tried = [records.trials[job] for job in grid(plan, entry.model)]

@@ -78,7 +78,7 @@ def judge(
     first, rest = ranked[0], ranked[1:]
     rule = _rule(first)
     if chance is not None and not beats(first, chance, better):
-        text = f"At {_size(params)} weights, no structure does better on {name} than a constant guess"
+        text = f"At {_size(params)} weights, no structure can be told apart from a constant guess on {name}"
         return Verdict(f"{text}, {_show(chance, metric)}. More steps or another budget may change that.", None, rule)
     if not rest:
         return Verdict(f"At {_size(params)} weights, {first.name} scores {_full(first, metric)} on {name}.", None, rule)

@@ -162,18 +162,28 @@ class Serial(_Composite):
         return layer.d_in
 
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
+        self._fits(x)
         for _, layer in self.children_in_order():
             x = layer(x, memory) if layer.takes_memory else layer(x)
         return x
 
     def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
         self.stream_spec()
+        self._fits(x)
         new: State = {}
         for (name, layer), wait in zip(self.children_in_order(), self.waits, strict=True):
             if wait:
                 x, new[f"{name}_delay"] = _wait(x, cast(State, state[f"{name}_delay"]))
             x = _run(layer, name, x, state, new, memory)
         return x, new
+
+    def _fits(self, x: Seq) -> None:
+        if tuple(x.values.shape[2:]) != channels(self.d_in):
+            wanted = ",".join(str(c) for c in channels(self.d_in))
+            raise ValueError(
+                f"{getattr(self, 'name', type(self).__name__)}: values of shape {list(x.values.shape)} do not fit "
+                f"[B,T,{wanted}]; bring the frames to that width first, for example with a Linear in front"
+            )
 
     def frames(self, n: int) -> int:
         for _, layer in self.children_in_order():

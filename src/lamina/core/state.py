@@ -114,7 +114,9 @@ def load(path: str | Path) -> State:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            check_schema(_number(metadata.get("lamina_state")), str(path))
+            if "lamina_state" not in metadata:
+                raise UserError(f"{path}: not a saved state; write one with lamina.state.save")
+            check_schema(_number(metadata["lamina_state"]), str(path))
             return unflatten({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file ({error}); save it again with lamina") from None

@@ -8,7 +8,7 @@ from lamina.core.config import UserError
 from lamina.core.seq import Seq
 from lamina.data.dataset import DataSet, Split
 
-__all__ = ["check"]
+__all__ = ["check", "check_split"]
 
 
 def check(dataset: DataSet) -> DataSet:
@@ -16,11 +16,8 @@ def check(dataset: DataSet) -> DataSet:
     for part in ("train", "dev", "test"):
         split = getattr(dataset, part)
         where = f"{dataset.name}: {part}"
-        _sizes(split, where)
-        _finite(split, where)
-        if dataset.task == "classify":
-            _labels(split, dataset.n_out, where)
-        elif split.y.shape != (len(split), dataset.n_out):
+        check_split(split, where, dataset.n_out if dataset.task == "classify" else None)
+        if dataset.task != "classify" and split.y.shape != (len(split), dataset.n_out):
             raise UserError(
                 f"{where}: y has shape {tuple(split.y.shape)}; targets must be [{len(split)},{dataset.n_out}]"
             )
@@ -33,6 +30,14 @@ def check(dataset: DataSet) -> DataSet:
             f"{dataset.name}: train: one class only ({int(dataset.train.y[0])}); add examples of another class"
         )
     return dataset
+
+
+def check_split(split: Split, where: str, n_classes: int | None) -> None:
+    """One part, its rows counted as they stand in it. n_classes: where y holds classes."""
+    _sizes(split, where)
+    _finite(split, where)
+    if n_classes is not None:
+        _labels(split, n_classes, where)
 
 
 def _sizes(split: Split, where: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from lamina.core.config import UserError
+from lamina.data.check import check_split
 from lamina.data.dataset import DataSet, Split, stratified
 
 __all__ = ["SUFFIX", "from_file"]
@@ -29,8 +30,12 @@ def from_file(path: str | Path) -> DataSet:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read ({error}); write it with numpy.savez(path, x=x, y=y)") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        pickled = "Object" in str(error) and zipfile.is_zipfile(path)
+        what = "holds Python objects, which are never unpickled" if pickled else "not an .npz file, or cut off"
+        raise UserError(f"{path}: {what}; write it with numpy.savez(path, x=x, y=y) from arrays of numbers") from None
     for key in ("x", "y"):
         if key not in arrays:
             raise UserError(f"{path}: holds no {key}; write it with numpy.savez(path, x=x, y=y)")
@@ -57,9 +62,15 @@ def _dataset(path: Path, x: np.ndarray, y: np.ndarray, lengths: np.ndarray | Non
         raise UserError(f"{path}: y has shape {y.shape}; classes must be one integer an example, [N]")
     target = torch.from_numpy(y.astype(np.int64)) if classes else torch.from_numpy(y).float().reshape(len(y), -1)
     whole = Split(frames, target, None if lengths is None else torch.from_numpy(lengths.astype(np.int64)))
+    n_classes = max(2, int(target.max()) + 1) if classes and len(y) else None
+    if n_classes and n_classes > max(2, len(y)):  # a class for every example is the most there can be
+        row = int(target.argmax())
+        raise UserError(
+            f"{path}: row {row} has label {n_classes - 1}, out of range; labels must be 0..K-1 for K classes"
+        )
+    check_split(whole, str(path), n_classes)
     groups = target if classes else torch.zeros(len(y), dtype=torch.int64)
     train, dev, test = (whole.part(rows) for rows in stratified(groups, 0.15, 0.20))
-    n_classes = int(target.max()) + 1 if classes and len(y) else None
     source = f"{path.name}: {len(y):,} rows, own split by a fixed seed"
     task = "classify" if classes else "regress"
     d_target = None if classes else target.shape[1]
@@ -71,6 +82,6 @@ def _dataset(path: Path, x: np.ndarray, y: np.ndarray, lengths: np.ndarray | Non
         dev,
         test,
         source,
-        n_classes=n_classes or (2 if classes else None),
+        n_classes=n_classes,
         d_target=d_target,
     )

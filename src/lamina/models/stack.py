@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, create_model
 
@@ -17,10 +17,15 @@ __all__ = ["PlainStack", "ResidualStack", "plain_stack", "residual_stack", "with
 class PlainStack(Config):
     """Mixers one after another."""
 
+    origin: ClassVar[tuple[Any, ...]] = ()  # what made the class, which pickle cannot find by its name
+
     mixer: str
     d_model: int = Field(64, ge=1)
     n_layers: int = Field(2, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (*self.origin, self.model_dump())
 
 
 class ResidualStack(PlainStack):
@@ -46,7 +51,13 @@ def with_mixer(base: type[PlainStack], mixer: str, name: str) -> Any:
 def _config(base: type[PlainStack], chosen: str, default: str) -> type[Config]:
     mixer = MIXERS[chosen]
     keys: dict[str, Any] = {key: (mixer.hints[key], value) for key, value in mixer.keys.items()}
-    return create_model(base.__name__, __base__=base, mixer=(str, default), **keys)
+    made = create_model(base.__name__, __base__=base, mixer=(str, default), **keys)
+    made.origin = (base, chosen, default)
+    return made
+
+
+def _again(base: type[PlainStack], chosen: str, default: str, keys: dict[str, Any]) -> Config:
+    return _config(base, chosen, default)(**keys)
 
 
 def plain_stack(config: Any) -> Layer:

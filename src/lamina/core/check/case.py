@@ -20,7 +20,7 @@ from lamina.core.stream import Streamer
 
 __all__ = ["Case", "caches", "is_composite", "poisoned", "widened", "widened_seq"]
 
-FRAMES = 160  # the longest input of the fast laws, in frames
+FRAMES = 2000  # the longest input of the fast laws, in frames
 
 
 class Case:
@@ -138,7 +138,10 @@ class Case:
     @staticmethod
     def run(layer: Layer, x: Seq, memory: Seq | None = None) -> Seq:
         """forward, with memory where the layer takes it."""
-        return layer(x, memory) if layer.takes_memory else layer(x)
+        y = layer(x, memory) if layer.takes_memory else layer(x)
+        if not isinstance(y, Seq):
+            raise LawError(f"forward gives a {type(y).__name__}, not a Seq")
+        return y
 
     def start(self, layer: Layer, batch: int, memory: Seq | None = None) -> State:
         """The initial state in the layer's own dtype."""

@@ -138,6 +138,15 @@ def aging(case: Case) -> None:
             if i == total - 1:
                 last[kind] = y
         whole[kind] = state
+    delay, head = case.spec.delay, first["ref"].mask.shape[1]
+    whole_truth, whole_ref = (
+        case.run(layer, _passage(case, 0, stride, wide=wide), widened(case.memory(1)) if wide else case.memory(1))
+        for layer, wide in ((case.truth, True), (case.layer, False))
+    )
+    about = f"the first {stride} frames against forward"
+    case.agree(
+        first["ref"].slice(delay, head), whole_truth.slice(0, head - delay), whole_ref.slice(0, head - delay), about
+    )
     allowed_by = _shifted(last["truth"], first["ref"], first["truth"])
     case.agree(
         last["ref"], last["truth"], allowed_by, f"the last {stride} of {total * stride} frames, float32 against float64"

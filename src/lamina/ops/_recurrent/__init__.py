@@ -71,6 +71,11 @@ def _run(
     op: Op, impl: str, parts: int, gates: int, x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None,
     state: States | None,
 ) -> tuple[Tensor, States]:  # fmt: skip
+    if x.shape[-1] + bias.shape[0] // gates != weight.shape[0]:  # oneDNN would read beyond the weights
+        raise ValueError(
+            f"{op.name}: frames of width {x.shape[-1]} do not fit these weights, which take "
+            f"{weight.shape[0] - bias.shape[0] // gates}; project the input to that width first"
+        )
     if state is None:
         state = tuple(x.new_zeros(x.shape[0], bias.shape[0] // gates) for _ in range(parts))
     inputs = (x, weight, bias, mask, state)
