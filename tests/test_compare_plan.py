@@ -61,9 +61,7 @@ def test_a_budget_no_width_meets_says_so(digits):
     solved = solve("lstm", digits, 300)
     assert not solved.feasible
     assert abs(solved.off) > LIMIT
-    with pytest.raises(
-        UserError, match=r"no width meets 300 weights; the nearest has \d+, [\d.]+% (below|over) it"
-    ):
+    with pytest.raises(UserError, match=r"no width meets 300 weights; the nearest has \d+, [\d.]+% (below|over) it"):
         solved.required("lstm", 300)
     found, _ = entries(Settings(params=300, models=("lstm", "mlp")), digits)
     assert [(e.model, e.status) for e in found] == [("lstm", "infeasible"), ("mlp", "ready")]
