@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -102,19 +101,32 @@ def test_a_diverged_trial_is_shown_and_the_rest_goes_on(whole):
     assert all(t["dev_score"] is None for t in lost)
 
 
+KILLS_ITSELF = """
+import os, signal
+from lamina.compare import Settings, compare
+from lamina.compare.watch import Watcher
+
+class Killed(Watcher):
+    trials = 0
+    def finished(self, job, record):
+        self.trials += 1
+    def progress(self, job, step, dev):
+        if self.trials >= 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def started(self, job):
+        if self.trials >= 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+"""
+
+
 def test_killed_at_any_moment_it_goes_on_to_the_same(whole, tmp_path):
     out = tmp_path / "killed"
-    script = f"from lamina.compare import compare, Settings; compare({SMALL!r}, {str(out)!r}, workers=1)"
-    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(list((out / "trials").glob("*.json"))) < 3:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    script = KILLS_ITSELF + f"compare({SMALL!r}, {str(out)!r}, workers=1, watch=Killed())"
+    done = subprocess.run([sys.executable, "-c", script], stderr=subprocess.DEVNULL, check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
     kept = {p.name: p.read_bytes() for p in (out / "trials").glob("*.json")}
-    assert len(kept) < 8
+    assert 3 <= len(kept) < 8
     found = compare(SMALL, out, workers=1)
     assert _without_times(found) == _without_times(whole[1])
     assert all((out / "trials" / name).read_bytes() == text for name, text in kept.items())
