@@ -18,11 +18,15 @@ _forced: ContextVar[str | None] = ContextVar("lamina_impl", default=None)
 
 @dataclass(frozen=True)
 class Impl:
-    """One implementation. refuses(inputs...) gives the reason why it cannot take this call, or None."""
+    """One implementation. refuses(inputs...) gives the reason why it cannot take this call, or None.
+
+    traces: it is made of PyTorch's own operators, so that export, compile and torch.func can look inside.
+    """
 
     name: str
     run: Callable[..., Any]
     refuses: Callable[..., str | None] = field(default=lambda *_, **__: None)
+    traces: bool = False
 
 
 class Op:
@@ -39,8 +43,8 @@ class Op:
 
     def choose(self, impl: str, *inputs: Any) -> Impl:
         """The first implementation that takes the call, or the one that impl, `use` or LAMINA_IMPL names."""
-        if torch.compiler.is_compiling():  # the tracer can read no context variable; ref is what it can fuse
-            return self.impls[-1]
+        if torch.compiler.is_compiling():  # the tracer can read no context variable
+            return next(i for i in self.impls if i.traces and i.refuses(*inputs) is None)
         name = impl if impl != "auto" else _forced.get() or os.environ.get("LAMINA_IMPL", "auto")
         if name == "auto":
             return next(i for i in self.impls if i.refuses(*inputs) is None)

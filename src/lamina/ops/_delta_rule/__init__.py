@@ -12,7 +12,7 @@ from lamina.ops.registry import Impl, Op
 
 __all__ = ["DELTA_RULE", "delta_rule"]
 
-DELTA_RULE = Op("delta_rule", Impl("ref", ref.delta_rule))
+DELTA_RULE = Op("delta_rule", Impl("ref", ref.delta_rule, traces=True))
 
 
 def delta_rule(

@@ -12,7 +12,7 @@ from lamina.ops.registry import Impl, Op
 
 __all__ = ["RETENTION", "retention"]
 
-RETENTION = Op("retention", Impl("ref", ref.retention))
+RETENTION = Op("retention", Impl("ref", ref.retention, traces=True))
 
 
 def retention(
