@@ -124,7 +124,8 @@ def test_steps_fill_the_minutes():
     costs = [{"step": 0.01, "score": 0.0}, {"step": 0.03, "score": 0.0}]
     steps = steps_that_fit(100.0, costs, 5, 2, 10_000)
     assert 0.85 * 100 < steps * 0.04 * 5 / 2 <= 100
-    assert steps_that_fit(100.0, costs, 5, 2, 2) == 400
+    assert steps_that_fit(100.0, costs, 5, 2, 400) == 400
+    assert steps_that_fit(100.0, costs, 5, 2, None) == steps
     assert steps_that_fit(1.0, costs, 5, 2, 10_000) == 0
 
 

@@ -91,8 +91,8 @@ def test_dense_and_ragged_roads_pool_alike() -> None:
         task = small(dataset)
         assert isinstance(task, kind)
         full = Seq.ragged(values, torch.tensor([5, 5, 5]))
-        assert torch.allclose(task.pool(Seq.of(values)), task.pool(full), atol=1e-6)
-        none = task.pool(Seq.ragged(values, torch.tensor([0, 5, 5])))
+        assert torch.allclose(task.pool(Seq.of(values), {}), task.pool(full, {}), atol=1e-6)
+        none = task.pool(Seq.ragged(values, torch.tensor([0, 5, 5])), {})
         assert torch.equal(none[0], torch.zeros(4))
 
 
@@ -143,5 +143,5 @@ def test_the_encoder_streams_with_the_tasks_own_weights() -> None:
     frames = task.view(digits.test.x[:2])
     whole = encoder(frames)
     assert torch.allclose(run_steps(encoder, frames).values, whole.values, atol=1e-6)
-    assert torch.allclose(task.head(task.pool(whole)), task(digits.test.rows(slice(0, 2))), atol=1e-6)
+    assert torch.allclose(task.head(task.pool(whole, {})), task(digits.test.rows(slice(0, 2))), atol=1e-6)
     assert {id(p) for p in encoder.parameters()} < {id(p) for p in task.parameters()}

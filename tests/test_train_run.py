@@ -54,6 +54,20 @@ def test_a_killed_run_goes_on_by_the_same_order(tmp_path: Path) -> None:
     assert again["status"] == "done"
 
 
+def test_runs_on_fresh_examples_and_on_windows_of_a_text_go_on_bit_equal(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_bytes(bytes(i * i % 251 for i in range(8000)))
+    for name in ("mqar:pairs=2,length=12,vocab=8", str(tmp_path / "mine.txt")):
+        dataset = data.load(name)
+        order = Order("gru", {"d_model": 8, "n_layers": 1}, name, steps=10, lr=1e-2, seed=2, batch_size=4)
+        train_run(order, dataset, tmp_path / dataset.name / "whole")
+        with pytest.raises(Killed):
+            train_run(order, dataset, tmp_path / dataset.name / "cut", on_step=killed_at(7))
+        facts = train_run(order, dataset, tmp_path / dataset.name / "cut")
+        one, other = (load_run(tmp_path / dataset.name / n) for n in ("cut", "whole"))
+        assert equal(one.task, other.task)
+        assert evaluate_run(one, "dev")["score"] == facts["result"]["dev"]
+
+
 def test_folders_that_are_not_this_runs(tmp_path: Path) -> None:
     dataset = data.load("digits")
     train_run(ORDER, dataset, tmp_path / "run")

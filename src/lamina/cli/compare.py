@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lamina.cli.train import DATA_HELP
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -21,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    data: Annotated[str, typer.Argument(help="digits, mnist, adding, or your own FILE.npz with x and y.")] = "digits",
+    data: Annotated[str, typer.Argument(help=DATA_HELP)] = "digits",
     params: Annotated[str, typer.Option(help="Weights of each structure: 60k, 1.5M.")] = "60k",
     minutes: Annotated[float, typer.Option(help="Time for the whole run; it sets the steps.")] = 5.0,
     steps: Annotated[int | None, typer.Option(help="Steps of each training, in place of --minutes.")] = None,
@@ -46,17 +48,17 @@ def compare(
 
     lamina compare mine.npz --out runs/mine --json
     """
-    from lamina.cli.train import number
+    from lamina import data as sets
+    from lamina.cli.train import folder_name, number
     from lamina.compare.engine import compare as run
     from lamina.compare.plan import Settings
     from lamina.core.config import UserError
 
-    mine = data.endswith(".npz")
     chosen = None if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
     if chosen == ():
         raise UserError(f"--models {names!r}: names no structure; write them like lstm,gru")
     settings = Settings(
-        str(Path(data).resolve()) if mine else data.lower().replace("-", "_"),
+        sets.where(data),
         number(params, "--params"),
         minutes,
         steps,
@@ -66,7 +68,7 @@ def compare(
         _rates(lr),
         batch_size,
     )
-    folder = out or Path("runs") / f"compare-{Path(data).stem if mine else settings.data}"
+    folder = out or Path("runs") / f"compare-{folder_name(settings.data)}"
     watch, close = _watcher()
     try:
         results = run(settings, folder, fresh=fresh, watch=watch)

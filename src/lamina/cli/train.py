@@ -12,7 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["keys_of", "number", "register"]
+__all__ = ["DATA_HELP", "folder_name", "keys_of", "number", "register"]
+
+DATA_HELP = (
+    "digits, mnist, adding; tokens: copy, induction, mqar, parity, modular, text, with options such as "
+    "mqar:pairs=16,length=128; or your own FILE.npz with x and y, or FILE.txt."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     model: Annotated[str, typer.Argument(help="A structure's name, as in `lamina list`.")],
-    data: Annotated[str, typer.Argument(help="digits, mnist, adding, or your own FILE.npz with x and y.")],
+    data: Annotated[str, typer.Argument(help=DATA_HELP)],
     steps: Annotated[int, typer.Option(help="Updates of the weights.")] = 1000,
     lr: Annotated[float, typer.Option(help="Highest learning rate; warm-up before it, a cosine behind it.")] = 3e-3,
     seed: Annotated[int, typer.Option(help="First weights, order of the data, dropout.")] = 0,
@@ -42,6 +47,10 @@ def train(
 
     lamina train gru mine.npz --params 60k --json
 
+    lamina train lstm mqar:pairs=8,length=64 --steps 2000
+
+    lamina train gru my.txt                          (then: lamina generate runs/train-gru-my --prompt "The ")
+
     accelerate launch --multi_gpu --num_processes 2 -m lamina train lstm digits      (on a CPU too)
     """
     from lamina import data as sets
@@ -56,9 +65,8 @@ def train(
 
         budget = number(params, "--params")
         keys = solve(name, dataset, budget, keys).required(name, budget).keys
-    where = str(Path(data).resolve()) if data.endswith(".npz") else dataset.name
-    order = Order(name, keys, where, steps, lr, seed, batch_size)
-    folder = out or Path("runs") / f"train-{name}-{dataset.name}"
+    order = Order(name, keys, sets.where(data), steps, lr, seed, batch_size)
+    folder = out or Path("runs") / f"train-{name}-{folder_name(order.data)}"
     with _progress(steps, as_json) as on_step:
         facts = train_run(order, dataset, folder, on_step=on_step)
     if int(os.environ.get("RANK", "0")) != 0:
@@ -92,6 +100,11 @@ def keys_of(pairs: list[str]) -> dict[str, Any]:
         except ValueError:
             keys[key.replace("-", "_")] = value
     return keys
+
+
+def folder_name(data: str) -> str:
+    """A data set as part of a folder's name: "mqar:pairs=8" -> "mqar-pairs=8", "texts/mine.txt" -> "mine"."""
+    return Path(data).stem.replace(":", "-")
 
 
 def number(text: str, where: str) -> int:

@@ -22,6 +22,7 @@ from lamina.compare.trial import POINTS
 from lamina.compare.watch import Watcher
 from lamina.core.config import UserError
 from lamina.data import DataSet
+from lamina.data.batch import in_order
 from lamina.models import find
 from lamina.tasks import TASKS, Metric, Task
 from lamina.train import Order
@@ -64,18 +65,18 @@ def compare(
 
 
 def steps_that_fit(
-    seconds: float, costs: list[dict[str, float]], trials_each: int, workers: int, per_epoch: int
+    seconds: float, costs: list[dict[str, float]], trials_each: int, workers: int, most: int | None
 ) -> int:
     """The number of steps with which all trainings take `seconds` on so many workers; 0 where not even 20 fit.
 
-    costs: a structure's seconds of a step and of a score on the dev part. At most 200 passes over the training part.
+    costs: a structure's seconds of a step and of a score on the dev part. most: steps, None where they never repeat.
     """
     fixed = trials_each * sum(POINTS * c["score"] for c in costs)
     each = trials_each * sum(c["step"] for c in costs)
     # at the end one worker waits for the other's last training
     waiting = max(c["step"] for c in costs) * (workers - 1) / 2
     steps = (seconds * workers - fixed) / (each + waiting)
-    steps = min(steps, MOST_PASSES * per_epoch)
+    steps = steps if most is None else min(steps, most)
     if steps < LEAST_STEPS:
         return 0
     return int(steps) // 10 * 10 if steps < 1000 else int(steps) // 50 * 50
@@ -143,7 +144,8 @@ class _Run:
         behind = AFTER[0] + AFTER[1] * len(costs)
         seconds = 60 * self.settings.minutes * SHARE - spent - behind
         per_epoch = max(1, len(self.dataset.train) // self.settings.batch_size)
-        steps = steps_that_fit(seconds, costs, self.settings.trials_each, self.workers, per_epoch)
+        most = None if self.dataset.examples is not None else MOST_PASSES * per_epoch
+        steps = steps_that_fit(seconds, costs, self.settings.trials_each, self.workers, most)
         if not steps:
             each = (
                 self.settings.trials_each * LEAST_STEPS * sum(c["step"] + c["score"] / 2 for c in costs) / self.workers
@@ -228,8 +230,8 @@ class _Run:
                     continue
                 record = self.folder.read(_score_name(job))
                 if record is None:
-                    examples = _judged(self._trained(entry, job), self.dataset)
-                    record = {"score": sum(examples) / len(examples), "examples": examples}
+                    score, examples = _judged(self._trained(entry, job), self.dataset)
+                    record = {"score": score, "examples": examples}
                     self.folder.write(_score_name(job), record)
                 found[job] = record
         return found
@@ -265,18 +267,17 @@ class _Run:
         return self.folder.path / "trials" / f"{job.name}.safetensors"
 
 
-def _judged(task: Task, dataset: DataSet) -> list[float]:
-    """The metric of each test example alone."""
-    found: list[float] = []
+def _judged(task: Task, dataset: DataSet) -> tuple[float, list[float]]:
+    """The metric over the test part, and each example's own."""
+    found, count = [], []
     with torch.no_grad():
-        for at in range(0, len(dataset.test), 512):
-            batch = dataset.test.rows(slice(at, at + 512))
-            prediction = task(batch)
-            for i in range(len(prediction)):
-                one = {key: value[i : i + 1] for key, value in batch.items()}
-                value, n = task.judge(prediction[i : i + 1], one)
-                found.append(float(value) / float(n))
-    return found
+        for rows in in_order(dataset.test, 512):
+            batch = dataset.test.rows(rows)
+            sums, n = task.each(task(batch), batch)
+            found.append(sums)
+            count.append(n)
+    sums, n = torch.cat(found).double(), torch.cat(count).double()
+    return float(sums.sum() / n.sum()), (sums / n).tolist()
 
 
 def _job(order: dict[str, Any]) -> Job:

@@ -10,6 +10,7 @@ from typing import Any
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from lamina import data
 from lamina.data import DataSet, Split
 from lamina.train import checkpoint
 
@@ -27,8 +28,9 @@ def write(dataset: DataSet, path: Path) -> None:
             if getattr(split, key) is not None:
                 tensors[f"{name}.{key}"] = getattr(split, key).contiguous()
     words: dict[str, Any] = {
-        k: getattr(dataset, k) for k in ("name", "kind", "task", "source", "n_classes", "d_target")
+        k: getattr(dataset, k) for k in ("name", "kind", "task", "source", "n_classes", "d_target", "n_vocab")
     }
+    words["fresh"] = dataset.examples is not None
     part = path.with_name(f"{path.name}.part")
     with checkpoint.said_plainly(path, part):
         save_file(tensors, part, {"dataset": json.dumps(words)})
@@ -42,4 +44,6 @@ def read(path: Path) -> DataSet:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     for n in PARTS:
         words[n] = Split(tensors[f"{n}.x"], tensors[f"{n}.y"], tensors.get(f"{n}.lengths"))
+    if words.pop("fresh"):  # what makes the examples is code, which the name finds
+        words["examples"] = data.load(words["name"]).examples
     return DataSet(**words)

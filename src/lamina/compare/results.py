@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import torch
+
 import lamina
 from lamina import models
 from lamina.compare.budget import TOLERANCE
 from lamina.compare.plan import Entry, Job, Plan
 from lamina.compare.search import chosen_rate, finals, grid
 from lamina.compare.verdict import Scored, judge
-from lamina.data import DataSet
+from lamina.data import NOT_ASKED, DataSet
 from lamina.tasks import Metric
 from lamina.train.machine import environment
 
@@ -76,11 +78,17 @@ def results(plan: Plan, dataset: DataSet, metric: Metric, records: Records, work
 
 
 def chance(dataset: DataSet) -> float:
-    """The test score of the best constant answer: the training part's most frequent class, or its mean target."""
+    """The test score of the best constant answer: the training part's most frequent class, its mean target, or the
+    frequencies of its bytes.
+    """
     train, test = dataset.train.y, dataset.test.y
-    if dataset.task == "classify":
-        return float((test == train.bincount().argmax()).float().mean())
-    return float(((test - train.mean(0)) ** 2).mean())
+    if dataset.task == "regress":
+        return float(((test - train.mean(0)) ** 2).mean())
+    train, test = (y[y != NOT_ASKED].long() for y in (train, test))
+    counts = train.bincount(minlength=dataset.n_out)
+    if dataset.task == "lm":
+        return float(-torch.log2((counts + 1) / (counts + 1).sum())[test].mean())
+    return float((test == counts.argmax()).float().mean())
 
 
 def _row(plan: Plan, entry: Entry, records: Records, better: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from lamina.compare.plan import Job
 from lamina.core.config import SCHEMA
 from lamina.data import DataSet, Split
+from lamina.data.batch import in_order
 from lamina.tasks import Task
 from lamina.train import Order, checkpoint, evaluate, fit
 
@@ -94,8 +95,8 @@ def mean_loss(task: Task, split: Split, batch_size: int = 512) -> float:
     """The loss over a whole Split a target, without gradients."""
     total = count = 0.0
     with torch.no_grad():
-        for at in range(0, len(split), batch_size):
-            loss, n = task.loss(split.rows(slice(at, at + batch_size)))
+        for rows in in_order(split, batch_size):
+            loss, n = task.loss(split.rows(rows))
             total, count = total + float(loss), count + float(n)
     return total / count
 

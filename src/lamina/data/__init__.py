@@ -3,42 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
-from lamina.core.config import nearest
-from lamina.data.batch import Batches, shard
+from lamina.data import file, named
+from lamina.data.batch import Batches, batches, shard
 from lamina.data.check import check
-from lamina.data.dataset import DataSet, Split
-from lamina.data.file import SUFFIX, from_file
+from lamina.data.copying import copy
+from lamina.data.dataset import NOT_ASKED, DataSet, Split
 from lamina.data.image import digits, mnist
+from lamina.data.induction import induction
+from lamina.data.mqar import mqar
 from lamina.data.synthetic import AddingBatches, adding
+from lamina.data.text import text, text_file
+from lamina.data.tracking import modular, parity
 from lamina.data.view import CannotTake, View, view
 
 __all__ = [
     "DATA",
+    "NOT_ASKED",
     "AddingBatches",
     "Batches",
     "CannotTake",
     "DataSet",
     "Split",
     "View",
+    "batches",
     "check",
     "load",
     "shard",
     "view",
+    "where",
 ]
 
-DATA: dict[str, Callable[[], DataSet]] = {"adding": adding, "digits": digits, "mnist": mnist}
+DATA: dict[str, Callable[..., DataSet]] = {
+    "adding": adding, "copy": copy, "digits": digits, "induction": induction, "mnist": mnist, "modular": modular,
+    "mqar": mqar, "parity": parity, "text": text,
+}  # fmt: skip
+FILES: dict[str, Callable[[str], DataSet]] = {file.SUFFIX: file.from_file, ".txt": text_file}
 
 
 def load(name: str) -> DataSet:
-    """The data set of that name, or of a file FILE.npz with x, y and perhaps lengths; checked.
+    """The data set of that name, or of a file FILE.npz with x, y and perhaps lengths, or of a text FILE.txt; checked.
 
-    Raises UserError for an unknown name (with the nearest right one), for missing files and for data nobody can
-    train on.
+    A name may carry options: "mqar:pairs=16,length=128", "adding:frames=500"; the data set's own name spells them in
+    one way. Raises UserError for an unknown name or option (with the nearest right one), for missing files and for data
+    nobody can train on.
     """
-    if name.endswith(SUFFIX):
-        return check(from_file(name))
-    key = name.lower().replace("-", "_")
-    if key not in DATA:
-        raise nearest(name, DATA, "data set")
-    return check(DATA[key]())
+    if read := FILES.get(Path(name).suffix):
+        return check(read(name))
+    key, options = named.parse(name, DATA)
+    make = DATA[key]
+    return check(replace(make(**options), name=named.spell(key, options, make)))
+
+
+def where(name: str) -> str:
+    """The name by which other processes and later commands find the same data: a file by its whole path."""
+    if Path(name).suffix in FILES:
+        return str(Path(name).resolve())
+    key, options = named.parse(name, DATA)
+    return named.spell(key, options, DATA[key])

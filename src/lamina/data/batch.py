@@ -1,15 +1,62 @@
-"""Batches whose order depends on (seed, epoch) only, and their shards for several processes."""
+"""Batches by the number of the step, which depend on (seed, step) only, and their shards for several processes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from lamina.data.dataset import Split
+from lamina.data.dataset import DataSet, Examples, Split
 
-__all__ = ["Batches", "in_order", "shard"]
+__all__ = ["Batches", "Fresh", "Windows", "batches", "generator_of", "in_order", "shard"]
+
+MOST_TOKENS = 2**15  # of a batch that is scored
+
+
+def batches(dataset: DataSet, batch_size: int, seed: int) -> Callable[[int], dict[str, Tensor]]:
+    """What a training reads: step (from 0) -> batch. A run is resumed by asking for the next number.
+
+    Fresh examples where the data set makes them, windows at random places of a text, else shuffled rows.
+    """
+    if dataset.examples is not None:
+        return Fresh(dataset.examples, batch_size, seed)
+    return (Windows if dataset.task == "lm" else Batches)(dataset.train, batch_size, seed)
+
+
+def generator_of(seed: int, step: int) -> torch.Generator:
+    """The random numbers of one step; its seeds are odd, so that none repeats a data set's small even one."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 2 + 1)
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """Fresh examples for every step, never seen twice."""
+
+    examples: Examples
+    batch_size: int
+    seed: int
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        x, y = self.examples(self.batch_size, generator_of(self.seed, step))
+        return {"x": x, "y": y}
+
+
+class Windows:
+    """Windows of a text at random places: its rows x [N,T], one after another, and the byte behind each in y [N,T]."""
+
+    def __init__(self, split: Split, batch_size: int, seed: int) -> None:
+        self.text = torch.cat([split.x.flatten(), split.y[-1, -1:]])
+        self.frames, self.batch_size, self.seed = split.x.shape[1], batch_size, seed
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        """The batch of that step: {"x": [B,T], "y": [B,T]}, y one byte behind x."""
+        places = len(self.text) - self.frames
+        starts = torch.randint(places, (self.batch_size, 1), generator=generator_of(self.seed, step))
+        rows = self.text[starts + torch.arange(self.frames + 1)]
+        return {"x": rows[:, :-1], "y": rows[:, 1:]}
 
 
 class Batches:
@@ -50,5 +97,10 @@ def shard(batch: dict[str, Tensor], rank: int, world: int) -> dict[str, Tensor]:
 
 
 def in_order(split: Split, batch_size: int) -> list[slice]:
-    """The rows of a whole Split from first to last, the last batch as short as it is."""
+    """The rows of a whole Split from first to last, the last batch as short as it is.
+
+    Of long rows of tokens, whose scores take a number for each word of the vocabulary, fewer at once.
+    """
+    if not split.x.is_floating_point():
+        batch_size = max(1, min(batch_size, MOST_TOKENS // split.x.shape[1]))
     return [slice(at, at + batch_size) for at in range(0, len(split), batch_size)]

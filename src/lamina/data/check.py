@@ -6,7 +6,7 @@ import torch
 
 from lamina.core.config import UserError
 from lamina.core.seq import Seq
-from lamina.data.dataset import DataSet, Split
+from lamina.data.dataset import NOT_ASKED, DataSet, Split
 
 __all__ = ["check", "check_split"]
 
@@ -17,7 +17,9 @@ def check(dataset: DataSet) -> DataSet:
         split = getattr(dataset, part)
         where = f"{dataset.name}: {part}"
         check_split(split, where, dataset.n_out if dataset.task == "classify" else None)
-        if dataset.task != "classify" and split.y.shape != (len(split), dataset.n_out):
+        if dataset.kind == "tokens":
+            _tokens(split, where, dataset)
+        if dataset.task == "regress" and split.y.shape != (len(split), dataset.n_out):
             raise UserError(
                 f"{where}: y has shape {tuple(split.y.shape)}; targets must be [{len(split)},{dataset.n_out}]"
             )
@@ -74,6 +76,19 @@ def _finite(split: Split, where: str) -> None:
         ).flatten()
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         raise UserError(f"{where}: {name} holds NaN or inf in row {int(bad[0])}{more}; remove or repair the rows")
+
+
+def _tokens(split: Split, where: str, dataset: DataSet) -> None:
+    """Tokens within the vocabulary, a target or NOT_ASKED at each frame, and at least one that is asked."""
+    if split.y.shape != split.x.shape:
+        shapes = f"y has shape {tuple(split.y.shape)}, x {tuple(split.x.shape)}"
+        raise UserError(f"{where}: {shapes}; give each frame a target, or {NOT_ASKED}")
+    for name, tensor, least, n in (("x", split.x, 0, dataset.n_vocab), ("y", split.y, NOT_ASKED, dataset.n_out)):
+        low, high = int(tensor.min()), int(tensor.max())
+        if n is None or low < least or high >= n:
+            raise UserError(f"{where}: {name} holds {low}..{high}; it must be {least}..{(n or 0) - 1}")
+    if split.y.max() == NOT_ASKED:
+        raise UserError(f"{where}: nothing is asked; give at least one target")
 
 
 def _labels(split: Split, n_classes: int, where: str) -> None:

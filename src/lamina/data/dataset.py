@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -10,15 +11,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-__all__ = ["DataSet", "Split", "digest", "stratified"]
+__all__ = ["NOT_ASKED", "DataSet", "Examples", "Split", "digest", "stratified"]
+
+NOT_ASKED = -1  # in a target of frames: nothing is asked there
+Examples = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
+"""Makes so many fresh examples, x and y, from a generator alone."""
 
 
 @dataclass(frozen=True)
 class Split:
     """One part of a data set.
 
-    x: images [N,C,H,W] float32 in 0..1, sequences [N,T,D], or tables [N,D].
-    y: classes [N] int64, or numbers [N,d_target] float32.
+    x: images [N,C,H,W] float32 in 0..1, sequences [N,T,D], tables [N,D], or tokens [N,T] (integers).
+    y: classes [N] int64, numbers [N,d_target] float32, or for tokens a class a frame [N,T], NOT_ASKED where none is.
     lengths: real frames of each row [N] int64, or None where all T are real.
     """
 
@@ -43,22 +48,31 @@ class Split:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Data with fixed train, dev and test parts, the same in every run."""
+    """Data with fixed train, dev and test parts, the same in every run.
+
+    task: "classify" and "regress" ask once an example; of tokens, "answer" asks for a class at some frames, "lm" for
+    the next byte at every frame. examples: where training examples are made afresh at every step; `train` is then a
+    sample of them. probes: further test parts by a number that they differ in, such as their length; probe names it.
+    """
 
     name: str
-    kind: Literal["image", "sequence", "table"]
-    task: Literal["classify", "regress"]
+    kind: Literal["image", "sequence", "table", "tokens"]
+    task: Literal["classify", "regress", "answer", "lm"]
     train: Split = field(repr=False)
     dev: Split = field(repr=False)
     test: Split = field(repr=False)
     source: str
     n_classes: int | None = None
     d_target: int | None = None
+    n_vocab: int | None = None  # of tokens: they are 0..n_vocab-1
+    examples: Examples | None = field(default=None, repr=False, compare=False)
+    probes: dict[int, Split] = field(default_factory=dict, repr=False)
+    probe: str = ""
 
     @property
     def n_out(self) -> int:
         """Width of a prediction: the classes, or the numbers of a target."""
-        width = self.n_classes if self.task == "classify" else self.d_target
+        width = self.d_target if self.task == "regress" else self.n_classes
         if width is None:
             raise ValueError(f"{self.name}: a data set to {self.task} says n_classes or d_target")
         return width
@@ -71,7 +85,7 @@ class DataSet:
     @cached_property
     def digest(self) -> str:
         """A hash of all tensors: two data sets of equal digest are equal."""
-        return digest(self.train, self.dev, self.test)
+        return digest(self.train, self.dev, self.test, *self.probes.values())
 
     @cached_property
     def scale(self) -> tuple[float, float]:
@@ -86,7 +100,7 @@ class DataSet:
             "name": self.name,
             "kind": self.kind,
             "task": self.task,
-            "train": len(self.train),
+            "train": len(self.train) if self.examples is None else "fresh examples at every step",
             "dev": len(self.dev),
             "test": len(self.test),
             "shape": list(self.shape),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lamina.core.config import UserError
+from lamina.data.batch import generator_of
 from lamina.data.dataset import DataSet, Split
 
 __all__ = ["AddingBatches", "adding", "adding_examples"]
@@ -58,7 +59,5 @@ class AddingBatches:
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """The batch of that step: {"x": [B,T,2], "y": [B,1]}."""
-        # odd seeds for batches, so that none repeats a data set's small even one
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 2 + 1)
-        x, y = adding_examples(self.batch_size, self.frames, generator)
+        x, y = adding_examples(self.batch_size, self.frames, generator_of(self.seed, step))
         return {"x": x, "y": y}

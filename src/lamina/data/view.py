@@ -36,10 +36,10 @@ class Entry(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """The way from a batch's x to what a structure takes: Seq [B,frames,d_in], or images [B,C,H,W].
+    """The way from a batch's x to what a structure takes: Seq [B,frames,d_in], images [B,C,H,W], or a Seq of tokens.
 
-    text is the words for a table, such as "8 rows of 8 as frames". Images are centred and scaled by the mean and
-    deviation of the training part's pixels, the same for every structure.
+    text is the words for a table, such as "8 rows of 8 as frames". n_vocab: where the frames are tokens.
+    Images are centred and scaled by the mean and deviation of the training part's pixels, the same for every structure.
     """
 
     text: str
@@ -47,6 +47,7 @@ class View:
     d_in: int
     arrange: Callable[[Tensor, Tensor | None], Seq | Tensor] = field(repr=False)
     scale: tuple[float, float] = (0.0, 1.0)
+    n_vocab: int | None = None
 
     def __call__(self, x: Tensor, lengths: Tensor | None = None) -> Seq | Tensor:
         mean, deviation = self.scale
@@ -69,12 +70,14 @@ def _frame(dataset: DataSet, model: nn.Module) -> View:
     """The flattened example as one frame."""
     if dataset.train.lengths is not None:
         raise CannotTake(f"needs examples of one length; {dataset.name}'s lengths differ")
+    if dataset.kind == "tokens":
+        raise CannotTake(f"gives one answer an example; {dataset.name} asks at frames of {_what(dataset)}")
     width = prod(dataset.shape)
     return View(f"{width} values as one frame", 1, width, lambda x, _: Seq.of(x.reshape(len(x), 1, -1)), dataset.scale)
 
 
 def _sequence(dataset: DataSet, model: nn.Module) -> View:
-    """A sequence as it is; an image's rows as frames."""
+    """A sequence or tokens as they are; an image's rows as frames."""
     if dataset.kind == "table":
         raise CannotTake(f"needs frames in order; {dataset.name} is {_what(dataset)}")
     if dataset.kind == "image":
@@ -85,6 +88,14 @@ def _sequence(dataset: DataSet, model: nn.Module) -> View:
             return Seq.of(x.transpose(1, 2).reshape(len(x), rows, width))
 
         return View(f"{rows} rows of {width} as frames", rows, width, by_rows, dataset.scale)
+    if dataset.kind == "tokens":
+        (frames,), words = dataset.shape, dataset.n_vocab
+
+        def tokens(x: Tensor, lengths: Tensor | None) -> Seq:
+            return Seq.of(x.long()) if lengths is None else Seq.ragged(x.long(), lengths)
+
+        what = "bytes" if dataset.task == "lm" else f"tokens of {words}"
+        return View(f"{frames} {what}", frames, 1, tokens, n_vocab=words)
     frames, width = dataset.shape
 
     def as_is(x: Tensor, lengths: Tensor | None) -> Seq:
@@ -133,5 +144,6 @@ def _what(dataset: DataSet) -> str:
         "image": lambda c, h, w: f"a {h}x{w} image",
         "sequence": lambda t, d: f"a sequence of {d}-wide frames",
         "table": lambda d: f"a table of {d} columns",
+        "tokens": lambda t: f"a sequence of {t} tokens",
     }
     return str(shapes[dataset.kind](*dataset.shape))

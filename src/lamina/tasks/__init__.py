@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from torch import nn
 
+from lamina.core import Layer, NotStreamable
 from lamina.data import CannotTake, DataSet, view
 from lamina.data.view import Entry
+from lamina.tasks.answer import Answer
 from lamina.tasks.classify import Classify
+from lamina.tasks.lm import LanguageModel
 from lamina.tasks.regress import Regress
 from lamina.tasks.task import Batch, Metric, Task
 
-__all__ = ["TASKS", "Batch", "Classify", "Metric", "Regress", "Task", "make"]
+__all__ = ["TASKS", "Answer", "Batch", "Classify", "LanguageModel", "Metric", "Regress", "Task", "make"]
 
-TASKS: dict[str, type[Task]] = {"classify": Classify, "regress": Regress}
+TASKS: dict[str, type[Task]] = {"classify": Classify, "regress": Regress, "answer": Answer, "lm": LanguageModel}
 
 
 def make(dataset: DataSet, entry: Entry, model: nn.Module) -> Task:
@@ -27,4 +30,20 @@ def make(dataset: DataSet, entry: Entry, model: nn.Module) -> Task:
             f"{entry.name} gives {model.d_out} outputs, {dataset.name} needs {dataset.n_out}; "
             f"create it with n_classes={dataset.n_out}"
         )
+    if dataset.kind == "tokens" and isinstance(model, Layer):
+        _keeps_time(dataset, model)
     return TASKS[dataset.task](seen, model, dataset.n_out, own_head=entry.view == "image")
+
+
+def _keeps_time(dataset: DataSet, model: Layer) -> None:
+    """Tokens are answered frame by frame; and who tells the next byte may not have seen it."""
+    if model.frames(64) != 64:
+        raise CannotTake(f"{dataset.name} asks at each frame, but it gives {model.frames(64)} frames for 64")
+    if dataset.task != "lm":
+        return
+    try:
+        latency = model.stream_spec().latency
+    except NotStreamable as reason:
+        raise CannotTake(f"{dataset.name} is told byte by byte, but it does not stream: {reason}") from None
+    if latency != 1:
+        raise CannotTake(f"looks {latency - 1} frames ahead, where the byte stands that {dataset.name} asks for")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,7 +17,7 @@ class Classify(Task):
 
     metric = Metric("accuracy", "higher")
 
-    def pool(self, frames: Seq) -> Tensor:
+    def pool(self, frames: Seq, batch: Batch) -> Tensor:
         if frames.dense:
             return frames.values.mean(1)
         return frames.zeroed().sum(1) / frames.lengths().clamp(min=1)[:, None]
@@ -25,6 +26,6 @@ class Classify(Task):
         y = batch["y"]
         return F.cross_entropy(prediction, y, reduction="sum"), prediction.new_tensor(float(len(y)))
 
-    def judge(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        y = batch["y"]
-        return (prediction.argmax(-1) == y).sum(), prediction.new_tensor(float(len(y)))
+    def each(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        right = (prediction.argmax(-1) == batch["y"]).float()
+        return right, torch.ones_like(right)

@@ -17,7 +17,7 @@ class Regress(Task):
 
     metric = Metric("mse", "lower")
 
-    def pool(self, frames: Seq) -> Tensor:
+    def pool(self, frames: Seq, batch: Batch) -> Tensor:
         if frames.dense:
             return frames.values[:, -1]
         rows = torch.arange(len(frames.mask), device=frames.mask.device)
@@ -27,5 +27,6 @@ class Regress(Task):
         y = batch["y"]
         return F.mse_loss(prediction, y, reduction="sum"), prediction.new_tensor(float(y.numel()))
 
-    def judge(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.criterion(prediction, batch)
+    def each(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        errors = (prediction - batch["y"]).square().sum(1)
+        return errors, torch.full_like(errors, self.n_out)

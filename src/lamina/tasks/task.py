@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lamina.core import Layer, Seq, Serial
 from lamina.data import View
-from lamina.layers import Linear
+from lamina.layers import Embedding, Linear
 
 __all__ = ["Batch", "Metric", "Task"]
 
@@ -21,15 +21,16 @@ Batch = dict[str, Tensor]
 class Metric:
     """What is reported, and which way is better."""
 
-    name: Literal["accuracy", "mse"]
+    name: Literal["accuracy", "mse", "bits per byte"]
     better: Literal["higher", "lower"]
 
 
 class Task(nn.Module, ABC):
-    """batch {"x", "y"[, "lengths"]} -> prediction [B,n_out].
+    """batch {"x", "y"[, "lengths"]} -> prediction [A,n_out], a row for each answer that is asked for.
 
-    Frame and sequence models: stem [B,T,d_view] -> [B,T,d_in], backbone [B,T,d_in] -> [B,T',d_out], one vector a row
-    by `pool`, head [B,d_out] -> [B,n_out]. Image models (own_head) map images to [B,n_out] alone.
+    Frame and sequence models: stem [B,T,d_view] -> [B,T,d_in] (an embedding where the frames are tokens), backbone
+    [B,T,d_in] -> [B,T',d_out], the vectors of the answers by `pool`, head [A,d_out] -> [A,n_out]. Image models
+    (own_head) map images to [B,n_out] alone. One answer a row, A = B, unless a task says otherwise.
 
     Losses and scores are sums over the batch with the count of targets beside them: whoever has several batches, or
     several processes, adds both and divides once.
@@ -40,7 +41,7 @@ class Task(nn.Module, ABC):
     def __init__(self, view: View, backbone: nn.Module, n_out: int, *, own_head: bool = False) -> None:
         super().__init__()
         self.view, self.n_out = view, n_out
-        self.stem = None if own_head else Linear(view.d_in, cast(int, backbone.d_in))
+        self.stem = None if own_head else _stem(view, cast(int, backbone.d_in))
         self.backbone = backbone
         self.head = None if own_head else nn.Linear(cast(int, backbone.d_out), n_out)
 
@@ -48,7 +49,7 @@ class Task(nn.Module, ABC):
         seen = self.view(batch["x"], batch.get("lengths"))
         if self.stem is None or self.head is None:
             return self.backbone(seen)
-        return self.head(self.pool(self.backbone(self.stem(seen))))
+        return self.head(self.pool(self.backbone(self.stem(seen)), batch))
 
     def encoder(self) -> Layer:
         """The stem and the backbone as one streaming layer; the same weights, not copies."""
@@ -60,14 +61,23 @@ class Task(nn.Module, ABC):
         """The loss summed over the batch's targets, and their count; both scalars."""
         return self.criterion(self(batch), batch)
 
+    def judge(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The metric summed over the batch's answers, and their count; both scalars."""
+        found, count = self.each(prediction, batch)
+        return found.sum(), count.sum()
+
     @abstractmethod
-    def pool(self, frames: Seq) -> Tensor:
-        """One vector a row: [B,T,D] -> [B,D], of real frames only."""
+    def pool(self, frames: Seq, batch: Batch) -> Tensor:
+        """The vectors that answer, of real frames only: [B,T,D] -> [A,D]."""
 
     @abstractmethod
     def criterion(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss of a prediction [B,n_out], summed, and the count of targets."""
+        """The loss of a prediction [A,n_out], summed, and the count of targets."""
 
     @abstractmethod
-    def judge(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The metric of a prediction [B,n_out], summed, and the count of targets."""
+    def each(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The metric of a prediction [A,n_out] summed over each row of the batch, and the counts; both [B]."""
+
+
+def _stem(view: View, width: int) -> Layer:
+    return Linear(view.d_in, width) if view.n_vocab is None else Embedding(view.n_vocab, width)

@@ -15,8 +15,9 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import nn
 
+from lamina import data
 from lamina.core.config import Config, UserError
-from lamina.data import Batches, DataSet, Split, shard
+from lamina.data import DataSet, Split, shard
 from lamina.data.batch import in_order
 from lamina.tasks import Batch, Task
 from lamina.train import checkpoint, optim
@@ -51,13 +52,13 @@ def fit(
     goes on bit-equal, the run of other settings is a UserError. on_step(step, loss) is called after every step, from
     1; where it returns True training ends there. eval_every: the dev part is scored after every so many steps, and
     always after the last.
-    batches: gives the batch of a step (from 0) in place of the training part's, for data made on the fly.
+    batches: gives the batch of a step (from 0) in place of the data set's own.
 
     A loss or gradient that is NaN or inf ends the run with diverged=True before it reaches the weights. The task is
     left in evaluation mode. In one process it stays on its own device; under `accelerate launch` Accelerate places it.
     """
     positive(steps=steps, lr=lr, batch_size=batch_size)
-    source = batches if batches is not None else Batches(dataset.train, batch_size, seed)
+    source = batches or data.batches(dataset, batch_size, seed)
     settings: dict[str, Any] = {
         "steps": steps,
         "lr": lr,
@@ -95,7 +96,7 @@ def fit(
 
 
 def evaluate(task: Task, split: Split, batch_size: int = 512) -> float:
-    """The task's metric over a whole Split, in evaluation mode and without gradients: accuracy 0..1, or mse."""
+    """The task's metric over a whole Split, in evaluation mode and without gradients; an accuracy is 0..1."""
     return _score(task, task, split, batch_size, next(task.parameters()).device)
 
 
