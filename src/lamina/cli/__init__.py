@@ -70,6 +70,9 @@ def _run(arguments: list[str]) -> int:
         return _fail(str(error), error)
     except ClickException as error:
         return _fail(_usage(error), error)
+    except BrokenPipeError:  # who reads the output, `| head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:  # a full disk, a folder that may not be written
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}; free the place or give another", error)
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from torch import Tensor
 from lamina.core.config import UserError
 from lamina.data.dataset import DataSet, Split
 
-__all__ = ["BYTES", "library_files", "text", "text_file"]
+__all__ = ["library_files", "text", "text_file", "unread"]
 
 BYTES = 256
 LENGTH = 256  # frames of a window
@@ -59,6 +59,12 @@ def text_file(path: str | Path) -> DataSet:
     source = f"{path.name}: {len(whole):,} bytes; the last tenth held out"
     least = 20 * (LENGTH + 1)
     return _dataset(path.stem, parts, LENGTH, source, f"{path}: {len(whole):,} bytes; at least {least:,} are needed")
+
+
+def unread(name: str, length: int) -> DataSet:
+    """A text without its bytes: enough to build a task around where the text itself is not at hand."""
+    none = Split(torch.empty(0, length, dtype=torch.int16), torch.empty(0, length, dtype=torch.int16))
+    return DataSet(name, "tokens", "lm", none, none, none, "unread", n_classes=BYTES, n_vocab=BYTES)
 
 
 def library_files() -> list[str]:

@@ -9,11 +9,12 @@ from lamina.data import CannotTake, DataSet, view
 from lamina.data.view import Entry
 from lamina.tasks.answer import Answer
 from lamina.tasks.classify import Classify
+from lamina.tasks.generate import Writer
 from lamina.tasks.lm import LanguageModel
 from lamina.tasks.regress import Regress
 from lamina.tasks.task import Batch, Metric, Task
 
-__all__ = ["TASKS", "Answer", "Batch", "Classify", "LanguageModel", "Metric", "Regress", "Task", "make"]
+__all__ = ["TASKS", "Answer", "Batch", "Classify", "LanguageModel", "Metric", "Regress", "Task", "Writer", "make"]
 
 TASKS: dict[str, type[Task]] = {"classify": Classify, "regress": Regress, "answer": Answer, "lm": LanguageModel}
 

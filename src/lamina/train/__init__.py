@@ -3,8 +3,9 @@
 from lamina.train.history import History
 from lamina.train.loop import evaluate, fit
 from lamina.train.optim import adamw, learning_rate
-from lamina.train.run import Order, Run, evaluate_run, load_run, train_run
+from lamina.train.run import Order, Run, evaluate_run, load_language_model, load_run, train_run
 
 __all__ = [
-    "History", "Order", "Run", "adamw", "evaluate", "evaluate_run", "fit", "learning_rate", "load_run", "train_run",
+    "History", "Order", "Run", "adamw", "evaluate", "evaluate_run", "fit", "learning_rate", "load_language_model",
+    "load_run", "train_run",
 ]  # fmt: skip

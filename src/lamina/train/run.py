@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,12 +15,13 @@ import lamina
 from lamina import data, models
 from lamina.core.config import SCHEMA, UserError, check_schema
 from lamina.data import DataSet
-from lamina.tasks import Task, make
+from lamina.data.text import unread
+from lamina.tasks import LanguageModel, Task, make
 from lamina.train import checkpoint
 from lamina.train.history import History
 from lamina.train.loop import evaluate, fit, positive
 
-__all__ = ["Order", "Run", "evaluate_run", "load_run", "train_run"]
+__all__ = ["Order", "Run", "evaluate_run", "load_language_model", "load_run", "train_run"]
 
 RUN, HISTORY, AROUND = "run.json", "history.json", "task.safetensors"
 
@@ -104,24 +105,48 @@ def train_run(
 def load_run(folder: str | Path) -> Run:
     """The run that train_run left in a folder, with its weights; UserError where it is none, or is not finished."""
     folder = Path(folder)
+    facts = _finished(folder)
+    name = facts["order"]["data"]
+    dataset = data.load(name)
+    if dataset.digest != facts["data"]["digest"]:
+        raise UserError(f"{folder}: the data {name!r} has changed since this run was trained; train it again")
+    return Run(_trained(folder, facts, dataset), dataset, facts)
+
+
+def load_language_model(folder: str | Path) -> LanguageModel:
+    """The language model that train_run left in a folder. The text that it was trained on need not be there."""
+    folder = Path(folder)
+    facts = _finished(folder)
+    found, name = facts["data"], facts["order"]["model"]
+    if found["task"] != "lm":
+        raise UserError(
+            f"{folder}: this {name} was trained on {found['name']}, not to tell the next byte; "
+            f"train one with `lamina train {name} text`"
+        )
+    return cast(LanguageModel, _trained(folder, facts, unread(found["name"], *found["shape"])))
+
+
+def _finished(folder: Path) -> dict[str, Any]:
+    """What run.json says of a run that is finished."""
     if not (folder / RUN).is_file():
         raise UserError(f"{folder}: holds no {RUN}; give the folder that `lamina train` wrote")
     facts = checkpoint.read_json(folder / RUN)
     check_schema(facts.get("schema"), str(folder / RUN))
     if facts["status"] == "running":
         raise UserError(f"{folder}: the run is not finished; give the same `lamina train` command again to go on")
-    order = Order(**facts["order"])
-    dataset = data.load(order.data)
-    if dataset.digest != facts["data"]["digest"]:
-        raise UserError(f"{folder}: the data {order.data!r} has changed since this run was trained; train it again")
-    task = order.build(dataset)
+    return facts
+
+
+def _trained(folder: Path, facts: dict[str, Any], dataset: DataSet) -> Task:
+    """The run's task with its trained weights."""
+    task = Order(**facts["order"]).build(dataset)
     task.backbone.load_state_dict(models.load(folder).state_dict())
     around = load_file(folder / AROUND)
     missing = [name for name in task.state_dict() if not name.startswith("backbone.") and name not in around]
     if missing:
         raise UserError(f"{folder / AROUND}: holds no {missing[0]}; train the run again")
     task.load_state_dict(around, strict=False)
-    return Run(task.eval(), dataset, facts)
+    return task.eval()
 
 
 def evaluate_run(run: Run, part: str) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""Generation: a language model writes on, token by token, from a state whose size does not change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite
+
+import torch
+from torch import Tensor, nn
+
+from lamina.core import Seq, UserError
+from lamina.tasks.lm import LanguageModel
+
+__all__ = ["Writer", "choose"]
+
+
+class Writer:
+    """Reads a prompt, then writes on.
+
+        writer = Writer(task)
+        writer.read(torch.tensor(list(b"def ")))        # in one piece or in several: a long step each
+        for token in writer.write(100, temperature=0.8, seed=1): ...
+
+    `state` is the encoder's state behind all that was read and written, a value that can be saved; `logits` [n_vocab]
+    are those of the next token, None before the first was read.
+    """
+
+    def __init__(self, task: LanguageModel) -> None:
+        if not isinstance(task, LanguageModel) or task.head is None:
+            raise UserError(f"{type(task).__name__} tells no next token; give a language model, such as one of `text`")
+        self.head: nn.Linear = task.head
+        self.encoder = task.eval().encoder()
+        self.state = self.encoder.init_state(1)
+        self.logits: Tensor | None = None
+
+    @torch.no_grad()
+    def read(self, tokens: Tensor) -> None:
+        """Takes tokens [T] in, one step of T frames; T may be 0."""
+        if not len(tokens):
+            return
+        frames, self.state = self.encoder.step(Seq.of(tokens.long()[None]), self.state)
+        self.logits = self.head(frames.values[0, -1])
+
+    def write(self, n: int, *, temperature: float = 1.0, top_p: float = 1.0, seed: int = 0) -> Iterator[int]:
+        """Gives n tokens, each chosen by `choose` and read before it is given. The same seed writes the same."""
+        if self.logits is None:
+            raise UserError("there is nothing to write on from; read a prompt of at least one token first")
+        if not isfinite(temperature) or temperature < 0:
+            raise UserError(f"temperature {temperature:g}: it must be 0 (the likeliest token) or above")
+        if not 0 < top_p <= 1:
+            raise UserError(f"top-p {top_p:g}: it must be above 0 and at most 1")
+        return self._write(n, temperature, top_p, torch.Generator().manual_seed(seed))
+
+    def _write(self, n: int, temperature: float, top_p: float, generator: torch.Generator) -> Iterator[int]:
+        for _ in range(n):
+            assert self.logits is not None
+            token = choose(self.logits, temperature, top_p, generator)
+            self.read(torch.tensor([token], device=self.logits.device))
+            yield token
+
+
+def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
+    """A token drawn from softmax(logits / temperature); logits [n_vocab]. Temperature 0 takes the likeliest.
+
+    top_p < 1 draws from the fewest likeliest tokens that together have that probability (Holtzman et al. 2020,
+    arXiv:1904.09751).
+    """
+    if temperature == 0:
+        return int(logits.argmax())
+    p, order = (logits.double().cpu() / temperature).softmax(0).sort(descending=True)
+    p = p.where(p.cumsum(0) - p < top_p, 0.0)  # the first is always kept
+    return int(order[torch.multinomial(p, 1, generator=generator)])
