@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
-__all__ = ["Impl", "Op", "tracing", "use"]
+__all__ = ["Impl", "Op", "short", "tracing", "use"]
+
+SHORT = 16
 
 _forced: ContextVar[str | None] = ContextVar("lamina_impl", default=None)
 
@@ -20,13 +23,19 @@ _forced: ContextVar[str | None] = ContextVar("lamina_impl", default=None)
 class Impl:
     """One implementation. refuses(inputs...) gives the reason why it cannot take this call, or None.
 
+    yields: the reason why another is quicker; asked by name, it takes the call all the same.
     traces: it is made of PyTorch's own operators, so that export, compile and torch.func can look inside.
     """
 
     name: str
     run: Callable[..., Any]
     refuses: Callable[..., str | None] = field(default=lambda *_, **__: None)
+    yields: Callable[..., str | None] = field(default=lambda *_, **__: None)
     traces: bool = False
+
+    def declines(self, *inputs: Any) -> str | None:
+        """Why it does not take this call when nobody asks for it by name."""
+        return self.refuses(*inputs) or self.yields(*inputs)
 
 
 class Op:
@@ -39,15 +48,15 @@ class Op:
 
     def explain(self, *inputs: Any) -> dict[str, str | None]:
         """Each implementation's refusal of this call, None for those that take it."""
-        return {impl.name: impl.refuses(*inputs) for impl in self.impls}
+        return {impl.name: impl.declines(*inputs) for impl in self.impls}
 
     def choose(self, impl: str, *inputs: Any) -> Impl:
         """The first implementation that takes the call, or the one that impl, `use` or LAMINA_IMPL names."""
         if torch.compiler.is_compiling():  # the tracer can read no context variable
-            return next(i for i in self.impls if i.traces and i.refuses(*inputs) is None)
+            return next(i for i in self.impls if i.traces and i.declines(*inputs) is None)
         name = impl if impl != "auto" else _forced.get() or os.environ.get("LAMINA_IMPL", "auto")
         if name == "auto":
-            return next(i for i in self.impls if i.refuses(*inputs) is None)
+            return next(i for i in self.impls if i.declines(*inputs) is None)
         chosen = next((i for i in self.impls if i.name == name), None)
         if chosen is None:
             raise ValueError(f"op {self.name} has no implementation {name!r}; it has {[i.name for i in self.impls]}")
@@ -65,6 +74,11 @@ def use(impl: str) -> Iterator[None]:
         yield
     finally:
         _forced.reset(token)
+
+
+def short(inputs: Tensor, *_: Tensor | None) -> str | None:
+    """Why a chunk form yields: inputs [B,T,...] of less than SHORT frames."""
+    return "for so few frames a plain loop is as quick" if inputs.shape[1] < SHORT else None
 
 
 def tracing() -> str | None:

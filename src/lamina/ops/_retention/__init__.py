@@ -6,13 +6,26 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from lamina.ops._retention import ref
+from lamina.ops._native import refuses
+from lamina.ops._retention import chunk, ref
 from lamina.ops._shapes import fits, one_dtype, working_dtype
-from lamina.ops.registry import Impl, Op
+from lamina.ops.registry import Impl, Op, short
 
 __all__ = ["RETENTION", "retention"]
 
-RETENTION = Op("retention", Impl("ref", ref.retention, traces=True))
+
+def _numba(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+    from lamina.ops._retention import native  # numba takes half a second to import: only where it is used
+
+    return native.retention(*inputs)
+
+
+RETENTION = Op(
+    "retention",
+    Impl("numba", _numba, refuses),
+    Impl("chunk", chunk.retention, yields=short, traces=True),
+    Impl("ref", ref.retention, traces=True),
+)
 
 
 def retention(

@@ -9,7 +9,7 @@ from torch import Tensor
 from lamina.ops._native import refuses
 from lamina.ops._selective_scan import chunk, ref
 from lamina.ops._shapes import fits, one_dtype, working_dtype
-from lamina.ops.registry import Impl, Op
+from lamina.ops.registry import Impl, Op, short
 
 __all__ = ["SELECTIVE_SCAN", "selective_scan"]
 
@@ -23,12 +23,7 @@ def _numba(*inputs: Tensor) -> tuple[Tensor, Tensor]:
 SELECTIVE_SCAN = Op(
     "selective_scan",
     Impl("numba", _numba, refuses),
-    Impl(
-        "chunk",
-        chunk.selective_scan,
-        lambda x, *_: None if x.shape[1] >= 16 else "a plain loop is as quick",
-        traces=True,
-    ),
+    Impl("chunk", chunk.selective_scan, yields=short, traces=True),
     Impl("ref", ref.selective_scan, traces=True),
 )
 

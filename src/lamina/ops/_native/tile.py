@@ -1,0 +1,71 @@
+"""A tile: some vectors of columns of a state [rows, columns], held in the nearest cache while the frames pass."""
+
+from __future__ import annotations
+
+from numba import njit
+from torch import Tensor
+
+from lamina.ops._native.kernel import WIDE
+from lamina.ops._native.simd import BYTES, fma, lanes, load, load_some, store, store_some, total, zeros
+
+__all__ = ["dot", "give_tile", "layout", "read_vectors", "take_tile", "vectors_for", "write_vectors"]
+
+
+def layout(columns: Tensor) -> tuple[int, int]:
+    """How many tiles the last dimension makes, and how many columns one has; as the kernels lay them out."""
+    one, count = BYTES // columns.element_size(), columns.shape[-1]
+    wide = one * vectors_for.py_func(count, one)
+    return -(-count // wide), wide
+
+
+@njit
+def vectors_for(columns, one):
+    """Vectors in a tile: not more than there is work for."""
+    return WIDE if columns > 2 * one else 2 if columns > one else 1
+
+
+@njit
+def take_tile(state, at, row, column, rows, count, tile, wide):
+    """The tile from a state whose next row and column lie `row` and `column` further; zeros beyond `count` columns."""
+    one = lanes(tile)
+    if column == 1:
+        for r in range(rows):
+            for i in range(0, wide, one):
+                store(tile, r * wide + i, load_some(state, at + r * row + i, count - i))
+    else:
+        for r in range(rows):
+            for c in range(wide):
+                tile[r * wide + c] = state[at + r * row + c * column] if c < count else 0
+
+
+@njit
+def give_tile(tile, scale, state, at, row, column, rows, count, wide):
+    """scale * tile back to where `take_tile` would take it from."""
+    for r in range(rows):
+        for c in range(min(count, wide)):
+            state[at + r * row + c * column] = scale * tile[r * wide + c]
+
+
+@njit(inline="always")
+def read_vectors(there, at, count, registers, vectors):
+    """The next columns of a frame into registers, zeros beyond `count`."""
+    one = lanes(there)
+    for j in range(vectors):
+        store(registers, j * one, load_some(there, at + j * one, count - j * one))
+
+
+@njit(inline="always")
+def write_vectors(registers, there, at, count, vectors):
+    """The first `count` columns of the registers to memory."""
+    one = lanes(there)
+    for j in range(vectors):
+        store_some(there, at + j * one, load(registers, j * one), count - j * one)
+
+
+@njit
+def dot(a, a_at, b, b_at, size):
+    """The sum of a * b over `size` numbers, whole vectors."""
+    found = zeros(a)
+    for i in range(0, size, lanes(a)):
+        found = fma(load(a, a_at + i), load(b, b_at + i), found)
+    return total(found)
