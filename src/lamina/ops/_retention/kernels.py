@@ -21,7 +21,7 @@ from lamina.ops._native.tile import dot, give_tile, read_vectors, take_tile, vec
 
 __all__ = ["CHUNK", "retain"]
 
-CHUNK = 32  # frames between the states that are kept for the gradient of the decay
+CHUNK = 16  # frames between the states that are kept for the gradient of the decay
 
 
 @njit(inline="always")
