@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from lamina.ops._delta_rule import chunk, ref
+from lamina.ops._delta_rule import chunk, fla, ref
 from lamina.ops._native import refuses
+from lamina.ops._retention.fla import refuses as no_fla
 from lamina.ops._shapes import fits, one_dtype, working_dtype
 from lamina.ops.registry import Impl, Op, short
 
@@ -24,6 +25,7 @@ def _numba(*inputs: Any) -> tuple[Tensor, Tensor]:
 DELTA_RULE = Op(
     "delta_rule",
     Impl("numba", _numba, refuses),
+    Impl("fla", fla.delta_rule, no_fla),
     Impl("chunk", chunk.delta_rule, yields=short, traces=True),
     Impl("ref", ref.delta_rule, traces=True),
 )

@@ -86,15 +86,16 @@ def _erased(tile, rows, erase, erase_at, f, vectors):
 
 @njit
 def _product(kept, kept_at, tile, rows, erase, erase_at, f, vectors):
-    """The sum of kept * (s - erase f) over the whole tile."""
+    """The sum of kept * (s - erase f) over the whole tile, added up row by row in float64."""
     one = lanes(tile)
-    found = zeros(tile)
+    found = 0.0
     for r in range(rows):
-        e = splat(-erase[erase_at + r])
+        e, part = splat(-erase[erase_at + r]), zeros(tile)
         for j in range(vectors):
             at = (r * vectors + j) * one
-            found = fma(load(kept, kept_at + at), fma(e, load(f, j * one), load(tile, at)), found)
-    return total(found)
+            part = fma(load(kept, kept_at + at), fma(e, load(f, j * one), load(tile, at)), part)
+        found += total(part)
+    return found
 
 
 @Kernel

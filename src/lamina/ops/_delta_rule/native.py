@@ -112,7 +112,7 @@ def _backward(
     d_beta = (du * errors).sum(-1)
     if anchors is None:
         return dq, dk - z, dv, d_beta, q.new_empty(0), d_begin
-    return dq, dk - z, dv, d_beta, decay_gradient(anchors, (q * dq - k * (dk + z)).sum(-1)), d_begin
+    return dq, dk - z, dv, d_beta, decay_gradient(anchors, (q.double() * dq - k.double() * (dk + z)).sum(-1)), d_begin
 
 
 @_backward.register_fake

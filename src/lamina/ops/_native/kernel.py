@@ -7,6 +7,7 @@ the first one's waiting threads for the cores and has its own idea of how many t
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +25,9 @@ __all__ = ["WIDE", "Kernel", "arrays", "claim", "numbers", "registers"]
 WIDE = 4  # vectors that a kernel works on side by side
 ENOUGH = 1 << 20  # operations, some 10 us: below it a second thread takes longer to wake than it saves
 _OPENMP = ctypes.CDLL(None)  # libtorch brings libgomp's symbols into the process
-HAS_THREADS = hasattr(_OPENMP, "GOMP_parallel")
+_THREADS = {"usable": hasattr(_OPENMP, "GOMP_parallel")}
+# a forked child has none of its parent's waiting threads, and OpenMP would wait for them for ever
+os.register_at_fork(after_in_child=lambda: _THREADS.update(usable=False))
 _KINDS = {torch.float32: types.float32, torch.float64: types.float64}
 
 
@@ -57,14 +60,18 @@ class Kernel:
         dtype = tensors[0].dtype
         run = self.compiled.get(dtype) or self._compile(dtype)
         call = (ctypes.c_int64 * (1 + len(tensors) + len(numbers)))(0, *(t.data_ptr() for t in tensors), *numbers)
-        threads = min(torch.get_num_threads(), tasks) if HAS_THREADS and work > ENOUGH else 1
+        threads = min(torch.get_num_threads(), tasks) if _THREADS["usable"] and work > ENOUGH else 1
         if threads > 1:
             _OPENMP.GOMP_parallel(run, call, threads, 0)
         else:
             run(call)
 
     def _compile(self, dtype: torch.dtype) -> Any:
-        made = cfunc(types.void(types.CPointer(_KINDS[dtype])), cache=True, error_model="numpy")(self.body)
+        kind = types.void(types.CPointer(_KINDS[dtype]))
+        try:
+            made = cfunc(kind, cache=True, error_model="numpy")(self.body)
+        except RuntimeError:  # numba finds no folder it may write to: compiled for this process alone
+            made = cfunc(kind, error_model="numpy")(self.body)
         self.compiled[dtype] = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(made.address)
         return self.compiled[dtype]
 

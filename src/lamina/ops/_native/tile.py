@@ -63,9 +63,12 @@ def write_vectors(registers, there, at, count, vectors):
 
 
 @njit
-def dot(a, a_at, b, b_at, size):
-    """The sum of a * b over `size` numbers, whole vectors."""
-    found = zeros(a)
-    for i in range(0, size, lanes(a)):
-        found = fma(load(a, a_at + i), load(b, b_at + i), found)
-    return total(found)
+def dot(a, a_at, b, b_at, size, wide):
+    """The sum of a * b over `size` numbers, added up row by row in float64: a tile is large, its rows are not."""
+    found = 0.0
+    for row in range(0, size, wide):
+        part = zeros(a)
+        for i in range(row, row + wide, lanes(a)):
+            part = fma(load(a, a_at + i), load(b, b_at + i), part)
+        found += total(part)
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from lamina.ops._native import refuses
-from lamina.ops._retention import chunk, ref
+from lamina.ops._retention import chunk, fla, ref
 from lamina.ops._shapes import fits, one_dtype, working_dtype
 from lamina.ops.registry import Impl, Op, short
 
@@ -23,6 +23,7 @@ def _numba(*inputs: Tensor) -> tuple[Tensor, Tensor]:
 RETENTION = Op(
     "retention",
     Impl("numba", _numba, refuses),
+    Impl("fla", fla.retention, fla.refuses),
     Impl("chunk", chunk.retention, yields=short, traces=True),
     Impl("ref", ref.retention, traces=True),
 )

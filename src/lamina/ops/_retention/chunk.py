@@ -24,7 +24,7 @@ def since(log_decay: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     log_decay [B,H,n,C] -> [B,H,n,C,C], [B,H,n,C], [B,H,n,C]. Differences of sums, so that nothing is divided by a
     decay that may be 0; in float64, since their rounding becomes the decays' relative error.
     """
-    sums = log_decay.double().cumsum(-1)
+    sums = log_decay.double().clamp(min=-1e4).cumsum(-1)  # e^-10000 is 0 as e^-inf is, without inf - inf
     seen = torch.ones(CHUNK, CHUNK, dtype=torch.bool, device=sums.device).tril()
     between = (sums[..., :, None] - sums[..., None, :]).masked_fill(~seen, -torch.inf).exp()
     dtype = log_decay.dtype

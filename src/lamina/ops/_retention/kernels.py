@@ -89,7 +89,7 @@ def retain(call):
                 _frame(tile, rows, fade, read, read_at, write, write_at, value, found, 1)
                 write_vectors(found, out, out_at, count, 1)
             if keep == 2 and t % CHUNK == 0:
-                anchors[task * chunks + t // CHUNK] = here * dot(kept, kept_at, tile, 0, rows * wide)
+                anchors[task * chunks + t // CHUNK] = here * dot(kept, kept_at, tile, 0, rows * wide, wide)
             if backwards:
                 fade = here
         give_tile(tile, fade if backwards else unit, end, state_at, state_row, state_column, rows, count, wide)

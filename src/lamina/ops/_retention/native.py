@@ -75,7 +75,7 @@ def _backward(
     dk, _ = _pass(v, do, q, log_decay, d_end, backwards=True, turned=True, kept=kept, anchors=anchors)
     if anchors is None:
         return dq, dk, dv, q.new_empty(0), d_begin
-    return dq, dk, dv, decay_gradient(anchors, (q * dq - k * dk).sum(-1)), d_begin
+    return dq, dk, dv, decay_gradient(anchors, (q.double() * dq - k.double() * dk).sum(-1)), d_begin
 
 
 def decay_gradient(anchors: Tensor, change: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ def decay_gradient(anchors: Tensor, change: Tensor) -> Tensor:
     frames, first = change.shape[1], anchors.sum(2).transpose(1, 2)[:, :, None]  # [B,n,1,H]
     chunks = F.pad(change, (0, 0, 0, -frames % kernels.CHUNK)).unflatten(1, (-1, kernels.CHUNK))
     before = chunks.cumsum(2) - chunks
-    return (first - before).flatten(1, 2)[:, :frames]
+    return (first - before).flatten(1, 2)[:, :frames].to(anchors.dtype)
 
 
 @_backward.register_fake
