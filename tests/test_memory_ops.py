@@ -82,6 +82,20 @@ def test_any_width(case, keys, values):
     _hold_policy(case, _inputs(case, 5, batch=1, keys=keys, values=values), "numba", torch.float32)
 
 
+@pytest.mark.parametrize("frames", [1, 3, 4])
+@pytest.mark.parametrize("case", CASES)
+@torch.no_grad()
+def test_steps_of_a_stream(case, frames):
+    """Without gradients a few frames take a way of their own."""
+    for keys, values in ((16, 70), (5, 9), (40, 3)):
+        inputs = _inputs(case, frames, keys=keys, values=values)
+        op = getattr(ops, case.split("(")[0])
+        truth = op(*inputs, impl="ref")
+        narrow = [None if t is None else t.float() for t in inputs]
+        for got, ref, wanted in zip(op(*narrow, impl="numba"), op(*narrow, impl="ref"), truth, strict=True):
+            assert float((got - wanted).abs().max()) <= tolerance(wanted, ref, torch.float32)
+
+
 @pytest.mark.parametrize("impl", ["numba", "chunk", "ref"])
 @pytest.mark.parametrize("case", CASES)
 def test_split_anywhere(case, impl):

@@ -1,4 +1,4 @@
-"""What every op checks and prepares alike: shapes, one dtype for the work, a state where there is none."""
+"""What every op checks and prepares alike: shapes, one dtype for the work. A stream pays for it at every frame."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ __all__ = ["fits", "one_dtype", "working_dtype"]
 
 
 def fits(op: str, sizes: dict[str, int], **inputs: tuple[Tensor | None, str]) -> dict[str, int]:
-    """Checks tensors against shapes in the project's letters ("B T H K") and gives the letters' sizes.
+    """Checks tensors against shapes in the project's letters, one a dimension ("BTHK"), and gives the letters' sizes.
 
     The first tensor with a letter sets it; `sizes` holds those already known. Another size is a ValueError.
     """
-    found = dict(sizes)
     for name, (tensor, letters) in inputs.items():
         if tensor is None:
             continue
-        wanted = letters.split()
-        good = tensor.dim() == len(wanted) and all(
-            found.setdefault(letter, size) == size for letter, size in zip(wanted, tensor.shape, strict=True)
-        )
+        shape = tensor.shape
+        good = len(shape) == len(letters)
+        for letter, size in zip(letters, shape, strict=False):
+            if sizes.setdefault(letter, size) != size:
+                good = False
         if not good:
-            shape = ",".join(f"{letter}={found[letter]}" if letter in found else letter for letter in wanted)
-            raise ValueError(f"{op}: {name} of shape {list(tensor.shape)} does not fit [{shape}]")
-    return found
+            wanted = ",".join(f"{letter}={sizes[letter]}" if letter in sizes else letter for letter in letters)
+            raise ValueError(f"{op}: {name} of shape {list(shape)} does not fit [{wanted}]")
+    return sizes
 
 
 def working_dtype(*tensors: Tensor | None) -> torch.dtype:
     """The widest dtype of the inputs and at least float32: a state must not round to bfloat16 at every frame."""
     dtype = torch.float32
     for tensor in tensors:
-        if tensor is not None:
+        if tensor is not None and tensor.dtype != dtype:
             dtype = torch.promote_types(dtype, tensor.dtype)
     return dtype
 
 
 def one_dtype(dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
     """The tensors in that dtype; those that have it already are not copied."""
-    return tuple(t.to(dtype) for t in tensors)
+    return tuple([t if t.dtype == dtype else t.to(dtype) for t in tensors])

@@ -12,13 +12,15 @@ __all__ = ["needs_graph", "refuses", "rows_first"]
 
 def refuses(*inputs: Tensor | None) -> str | None:
     """The reason why compiled kernels cannot take these tensors, or None."""
-    given = [t for t in inputs if t is not None]
-    if any(t.device.type != "cpu" for t in given):
-        return "it is for the CPU"
-    if given[0].dtype not in (torch.float32, torch.float64):
-        return f"it has no form for {given[0].dtype}"
-    if any(0 in t.shape for t in given):
-        return "there is nothing to do"
+    for tensor in inputs:
+        if tensor is None:
+            continue
+        if tensor.device.type != "cpu":
+            return "it is for the CPU"
+        if tensor.dtype != torch.float32 and tensor.dtype != torch.float64:
+            return f"it has no form for {tensor.dtype}"
+        if not tensor.numel():
+            return "there is nothing to do"
     return tracing()
 
 

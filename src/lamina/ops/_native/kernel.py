@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -59,12 +60,13 @@ class Kernel:
         """
         dtype = tensors[0].dtype
         run = self.compiled.get(dtype) or self._compile(dtype)
-        call = (ctypes.c_int64 * (1 + len(tensors) + len(numbers)))(0, *(t.data_ptr() for t in tensors), *numbers)
+        call = array("q", [0, *[t.data_ptr() for t in tensors], *numbers])
+        address = call.buffer_info()[0]
         threads = min(torch.get_num_threads(), tasks) if _THREADS["usable"] and work > ENOUGH else 1
         if threads > 1:
-            _OPENMP.GOMP_parallel(run, call, threads, 0)
+            _OPENMP.GOMP_parallel(run, ctypes.c_void_p(address), threads, 0)
         else:
-            run(call)
+            run(address)
 
     def _compile(self, dtype: torch.dtype) -> Any:
         kind = types.void(types.CPointer(_KINDS[dtype]))

@@ -6,7 +6,7 @@ from numba import njit
 from torch import Tensor
 
 from lamina.ops._native.kernel import WIDE
-from lamina.ops._native.simd import BYTES, fma, lanes, load, load_some, store, store_some, total, zeros
+from lamina.ops._native.simd import BYTES, fma, lanes, load, load_some, splat, store, store_some, total, zeros
 
 __all__ = ["dot", "give_tile", "layout", "read_vectors", "take_tile", "vectors_for", "write_vectors"]
 
@@ -41,9 +41,15 @@ def take_tile(state, at, row, column, rows, count, tile, wide):
 @njit
 def give_tile(tile, scale, state, at, row, column, rows, count, wide):
     """scale * tile back to where `take_tile` would take it from."""
-    for r in range(rows):
-        for c in range(min(count, wide)):
-            state[at + r * row + c * column] = scale * tile[r * wide + c]
+    one = lanes(tile)
+    if column == 1:
+        for r in range(rows):
+            for i in range(0, wide, one):
+                store_some(state, at + r * row + i, splat(scale) * load(tile, r * wide + i), count - i)
+    else:
+        for r in range(rows):
+            for c in range(min(count, wide)):
+                state[at + r * row + c * column] = scale * tile[r * wide + c]
 
 
 @njit(inline="always")

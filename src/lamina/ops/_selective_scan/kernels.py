@@ -12,8 +12,9 @@ from numba import njit
 from lamina.ops._native.kernel import WIDE, Kernel, arrays, claim, numbers, registers
 from lamina.ops._native.simd import exp, fma, lanes, load, load_some, splat, store, store_some, total, zeros
 
-__all__ = ["CHUNK", "backward", "forward"]
+__all__ = ["BLOCK", "CHUNK", "backward", "brief", "forward"]
 
+BLOCK = 64  # channels of a task of `brief`
 CHUNK = 16  # frames whose states are computed again at a time
 
 
@@ -73,6 +74,34 @@ def forward(call):
                 i = j * one
                 store_some(y, (row * frames + t) * channels + first + i, load(ys, i), count - i)
         _turn_out(h, end, (row * channels + first) * n_state, count, n_state, wide)
+        task = claim(call)
+
+
+@Kernel
+def brief(call):
+    """The same for very few frames: a channel's states are the vector, since turning the state around would take
+    longer than the frames. A task is BLOCK channels of one row."""
+    x, dt, A, B, C, D, begin, y, end, _ = arrays(call, 10)
+    rows, frames, channels, n_state, _ = numbers(call, 10, 5)
+    x_row, x_frame, dt_row, dt_frame, B_row, B_frame, C_row, C_frame = numbers(call, 15, 8)
+    one = lanes(x)
+    blocks = (channels + BLOCK - 1) // BLOCK
+    task = claim(call)
+    while task < rows * blocks:
+        row, first = task // blocks, task % blocks * BLOCK
+        for c in range(first, min(channels, first + BLOCK)):
+            state_at = (row * channels + c) * n_state
+            for t in range(frames):
+                xc, dc = x[row * x_row + t * x_frame + c], dt[row * dt_row + t * dt_frame + c]
+                found = zeros(x)
+                for n in range(0, n_state, one):
+                    count = n_state - n
+                    h = load_some(begin if t == 0 else end, state_at + n, count)
+                    write = splat(dc * xc) * load_some(B, row * B_row + t * B_frame + n, count)
+                    h = fma(exp(splat(dc) * load_some(A, c * n_state + n, count)), h, write)
+                    store_some(end, state_at + n, h, count)
+                    found = fma(load_some(C, row * C_row + t * C_frame + n, count), h, found)
+                y[(row * frames + t) * channels + c] = total(found) + D[c] * xc
         task = claim(call)
 
 

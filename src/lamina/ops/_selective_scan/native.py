@@ -14,6 +14,8 @@ from lamina.ops._selective_scan import chunk, kernels
 
 __all__ = ["selective_scan"]
 
+FEW = 4  # frames
+
 
 def selective_scan(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, state: Tensor
@@ -48,10 +50,11 @@ def _forward(
     x, dt, B, C = (rows_first(t) for t in (x, dt, B, C))
     y, end = torch.empty_like(x, memory_format=torch.contiguous_format), torch.empty_like(state.contiguous())
     kept = _kept(x, A) if keep else y
-    kernels.forward(
+    few = x.shape[1] < FEW and not keep
+    (kernels.brief if few else kernels.forward)(
         [x, dt, A.contiguous(), B, C, D.contiguous(), state.contiguous(), y, end, kept],
         [*x.shape, A.shape[1], int(keep), *_strides(x, dt, B, C)],
-        tasks=x.shape[0] * _tiles(x)[0],
+        tasks=x.shape[0] * (-(-x.shape[2] // kernels.BLOCK) if few else _tiles(x)[0]),
         work=x.numel() * A.shape[1] * 16,
     )
     return y, end, kept
