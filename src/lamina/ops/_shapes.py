@@ -9,21 +9,21 @@ __all__ = ["fits", "one_dtype", "working_dtype"]
 
 
 def fits(op: str, sizes: dict[str, int], **inputs: tuple[Tensor | None, str]) -> dict[str, int]:
-    """Checks tensors against shapes in the project's letters, one a dimension ("BTHK"), and gives the letters' sizes.
+    """Checks tensors against shapes in the project's letters ("B T H K") and gives the letters' sizes.
 
     The first tensor with a letter sets it; `sizes` holds those already known. Another size is a ValueError.
     """
     for name, (tensor, letters) in inputs.items():
         if tensor is None:
             continue
-        shape = tensor.shape
-        good = len(shape) == len(letters)
-        for letter, size in zip(letters, shape, strict=False):
+        shape, wanted = tensor.shape, letters.split()
+        good = len(shape) == len(wanted)
+        for letter, size in zip(wanted, shape, strict=False):
             if sizes.setdefault(letter, size) != size:
                 good = False
         if not good:
-            wanted = ",".join(f"{letter}={sizes[letter]}" if letter in sizes else letter for letter in letters)
-            raise ValueError(f"{op}: {name} of shape {list(shape)} does not fit [{wanted}]")
+            known = ",".join(f"{letter}={sizes[letter]}" if letter in sizes else letter for letter in wanted)
+            raise ValueError(f"{op}: {name} of shape {list(shape)} does not fit [{known}]")
     return sizes
 
 

@@ -49,12 +49,12 @@ def delta_rule(
     Schlag et al. 2021, arXiv:2102.11174; Yang et al. 2024, arXiv:2406.06484; gated: Yang et al. 2024, arXiv:2412.06464.
     """
     sizes = fits(
-        "delta_rule", {}, q=(q, "BTHK"), k=(k, "BTHK"), v=(v, "BTHV"), beta=(beta, "BTH"),
-        state=(state, "BHKV"),
+        "delta_rule", {}, q=(q, "B T H K"), k=(k, "B T H K"), v=(v, "B T H V"), beta=(beta, "B T H"),
+        state=(state, "B H K V"),
     )  # fmt: skip
     dtype = working_dtype(q, k, v, beta, log_decay, state)
     if log_decay is not None:
-        fits("delta_rule", sizes, log_decay=(log_decay, "H" if log_decay.dim() == 1 else "BTH"))
+        fits("delta_rule", sizes, log_decay=(log_decay, "H" if log_decay.dim() == 1 else "B T H"))
         log_decay = log_decay.to(dtype).expand(q.shape[:3])
     if state is None:
         state = q.new_zeros([sizes[letter] for letter in "BHKV"], dtype=dtype)
