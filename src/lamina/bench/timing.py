@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Timing", "interleaved"]
+__all__ = ["Timing", "interleaved", "rounds_within"]
 
 
 @dataclass(frozen=True)
@@ -33,4 +33,14 @@ def interleaved(calls: dict[str, Callable[[], Any]], rounds: int, warmup: int = 
             call()
             if i >= warmup:
                 spent[name].append(1e6 * (time.perf_counter() - start))
-    return {name: Timing(*np.percentile(times, (50, 5, 95))) for name, times in spent.items()}
+    return {name: Timing(*map(float, np.percentile(times, (50, 5, 95)))) for name, times in spent.items()}
+
+
+def rounds_within(calls: dict[str, Callable[[], Any]], seconds: float, least: int = 5, most: int = 400) -> int:
+    """How many rounds of the calls fit in that time, after one round that is not counted."""
+    for _ in range(2):  # the first round pays for what is made once
+        start = time.perf_counter()
+        for call in calls.values():
+            call()
+        one = time.perf_counter() - start
+    return int(np.clip(seconds / one, least, most))

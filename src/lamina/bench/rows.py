@@ -1,0 +1,13 @@
+"""All rows of the table: the ops, then the layers and steps that are made of them."""
+
+from __future__ import annotations
+
+from lamina.bench.layer_rows import layer_rows
+from lamina.bench.op_rows import op_rows
+from lamina.bench.row import Row
+
+__all__ = ["all_rows", "layer_rows"]
+
+
+def all_rows() -> tuple[Row, ...]:
+    return (*op_rows(), *layer_rows())
