@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import lcm
 from typing import Literal, cast
 
@@ -86,8 +86,8 @@ class _Composite(Layer):
         self.takes_memory = any(layer.takes_memory for layer in layers)
 
     def children_in_order(self) -> Iterator[tuple[str, Layer]]:
-        for i in range(self.n_layers):
-            yield str(i), cast(Layer, self._modules[str(i)])
+        """The children under their index: they were the first modules to be added."""
+        return islice(cast("dict[str, Layer]", self._modules).items(), self.n_layers)
 
     def child_specs(self) -> list[StreamSpec]:
         return [_named(name, layer.stream_spec) for name, layer in self.children_in_order()]

@@ -48,13 +48,13 @@ def delta_rule(
     |k| = 1 and beta in 0..1 (2 with negative eigenvalues) nothing grows. An absent frame is beta 0, log_decay 0.
     Schlag et al. 2021, arXiv:2102.11174; Yang et al. 2024, arXiv:2406.06484; gated: Yang et al. 2024, arXiv:2412.06464.
     """
+    decays = "H" if log_decay is not None and log_decay.dim() == 1 else "B T H"
     sizes = fits(
         "delta_rule", {}, q=(q, "B T H K"), k=(k, "B T H K"), v=(v, "B T H V"), beta=(beta, "B T H"),
-        state=(state, "B H K V"),
+        log_decay=(log_decay, decays), state=(state, "B H K V"),
     )  # fmt: skip
     dtype = working_dtype(q, k, v, beta, log_decay, state)
     if log_decay is not None:
-        fits("delta_rule", sizes, log_decay=(log_decay, "H" if log_decay.dim() == 1 else "B T H"))
         log_decay = log_decay.to(dtype).expand(q.shape[:3])
     if state is None:
         state = q.new_zeros([sizes[letter] for letter in "BHKV"], dtype=dtype)

@@ -38,8 +38,11 @@ def retention(
     -> o [B,T,H,V] in v's dtype and the state, float32 or wider. q is not scaled. An absent frame is k 0, log_decay 0.
     Sun et al. 2023, arXiv:2307.08621 (fixed decay); Sun et al. 2024, arXiv:2405.05254 (data-dependent).
     """
-    sizes = fits("retention", {}, q=(q, "B T H K"), k=(k, "B T H K"), v=(v, "B T H V"), state=(state, "B H K V"))
-    fits("retention", sizes, log_decay=(log_decay, "H" if log_decay.dim() == 1 else "B T H"))
+    decays = "H" if log_decay.dim() == 1 else "B T H"
+    sizes = fits(
+        "retention", {}, q=(q, "B T H K"), k=(k, "B T H K"), v=(v, "B T H V"), log_decay=(log_decay, decays),
+        state=(state, "B H K V"),
+    )  # fmt: skip
     dtype = working_dtype(q, k, v, log_decay, state)
     if state is None:
         state = q.new_zeros([sizes[letter] for letter in "BHKV"], dtype=dtype)
