@@ -13,7 +13,7 @@ from lamina.core.cost import params
 from lamina.layers import MIXERS
 from lamina.models import MODELS
 
-SEQUENCE = ("rnn", "lstm", "gru", "transformer")
+SEQUENCE = ("rnn", "transformer", "retnet", "mamba")  # one of each stack
 
 
 def test_lenet_has_its_61706_weights():
@@ -54,7 +54,7 @@ def test_save_and_load_give_the_same_model(name, tmp_path):
         assert torch.equal(model(x).values, again(x).values)
 
 
-@pytest.mark.parametrize("name", ["lstm", "transformer", "mlp", "lenet", "conv"])
+@pytest.mark.parametrize("name", ["lstm", "transformer", "mlp", "lenet", "conv", "mamba", "deltanet", "yoco"])
 def test_a_model_can_be_pickled_for_another_process(name):
     model = lamina.create(name)
     again = pickle.loads(pickle.dumps(model))
@@ -64,7 +64,7 @@ def test_a_model_can_be_pickled_for_another_process(name):
 
 
 @pytest.mark.parametrize("width", [1, 5, 16])
-@pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "mlp", "transformer"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "mlp", "transformer", "mamba", "retnet", "linear_attention"])
 def test_frames_of_another_width_are_refused_with_the_remedy(name, width):
     """A fused kernel that trusts its caller would read beyond the weights."""
     model = lamina.create(name, d_model=8)
@@ -72,6 +72,32 @@ def test_frames_of_another_width_are_refused_with_the_remedy(name, width):
     for run in (lambda: model(x), lambda: model.step(x, model.init_state(1))):
         with pytest.raises(ValueError, match=rf"{name}: values of shape \[1, 3, {width}\] do not fit \[B,T,8\]"):
             run()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mlp", "rnn", "lstm", "gru", "transformer", "mamba", "retnet", "gated_retention", "deltanet", "linear_attention",
+     "yoco", "gated_deltanet", "causal_attention"],
+)  # fmt: skip
+def test_streams_by_default(name):
+    assert lamina.create(name).stream_spec().delay == 0
+
+
+def test_mamba_has_the_papers_weights_and_no_feed_forward():
+    """d = 64: 2 * 2d * d in, 2d * d out, the convolution, dt, B and C, A and D; norms."""
+    inner = 128
+    block = 2 * inner * 64 + inner * 64 + inner * 5 + inner * (4 + 32) + inner * 4 + inner + inner * 16 + inner
+    assert params(lamina.create("mamba", n_layers=3)) == 3 * (block + 64) + 64
+
+
+@pytest.mark.parametrize(
+    ("name", "mixer"),
+    [("retnet", 5 * 64 * 64), ("gated_retention", 5 * 64 * 64 + 4 * 64), ("linear_attention", 4 * 64 * 64),
+     ("deltanet", 4 * 64 * 64 + 4 * 64 + 16)],
+)  # fmt: skip
+def test_memory_stacks_have_the_weights_that_the_docs_say(name, mixer):
+    """Norm, mixer, norm, SwiGLU of width 176, twice, and a norm."""
+    assert params(lamina.create(name)) == 2 * (64 + mixer + 64 + 3 * 64 * 176) + 64
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])

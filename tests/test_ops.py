@@ -1,4 +1,4 @@
-"""The recurrences against PyTorch's own modules, and attention against its formula."""
+"""The recurrences against PyTorch's own modules; the registry."""
 
 import pytest
 import torch
@@ -99,56 +99,6 @@ def test_vmap_takes_the_definition():
     many = torch.stack([weight, 2 * weight])
     got = torch.func.vmap(lambda w: ops.lstm(x, w, bias)[0])(many)
     torch.testing.assert_close(got[1], ops.lstm(x, 2 * weight, bias)[0], rtol=0, atol=1e-14)
-
-
-def _naive_window(q, k, v, left, right, turned):
-    """softmax over the window, one query after another; rotary by complex multiplication at absolute positions."""
-    frames, width = q.shape[1], q.shape[3]
-    if turned:
-        rate = 10000.0 ** (-torch.arange(width // 2, dtype=torch.float64) / (width // 2))
-        turn = torch.polar(torch.ones(1, dtype=torch.float64), torch.arange(frames)[:, None] * rate)[:, None]
-
-        def rotated(x):
-            z = torch.complex(x[..., : width // 2].contiguous(), x[..., width // 2 :].contiguous()) * turn
-            return torch.cat([z.real, z.imag], -1)
-
-        q, k = rotated(q), rotated(k)
-    y = torch.zeros_like(q)
-    for t in range(frames):
-        s = slice(max(0, t - left), min(frames, t + right + 1))
-        scores = torch.einsum("bhk,bshk->bhs", q[:, t], k[:, s]) / width**0.5
-        y[:, t] = torch.einsum("bhs,bshk->bhk", scores.softmax(-1), v[:, s])
-    return y
-
-
-@pytest.mark.parametrize("rotary", [False, True])
-@pytest.mark.parametrize(("left", "right"), [(5, 0), (3, 2), (0, 0), (40, 3)])
-def test_block_attention_equals_the_formula(left, right, rotary):
-    q, k, v = torch.randn(3, 2, 24, 2, 8, dtype=torch.float64)
-    want = _naive_window(q, k, v, left, right, rotary)
-    around = (0, 0, 0, 0, left, right)
-    mask = torch.ones(2, 24, dtype=torch.bool)
-    padded = [nn.functional.pad(t, around) for t in (k, v)]
-    for block in (24, 8, 4):
-        got = ops.block_attention(
-            q, *padded, nn.functional.pad(mask, around[4:]), block=block, before=left, band=(left, right), rotary=rotary
-        )
-        torch.testing.assert_close(got, want, rtol=0, atol=1e-13)
-
-
-@pytest.mark.parametrize("causal", [False, True])
-def test_full_attention_equals_the_formula(causal):
-    q, k, v = torch.randn(3, 2, 9, 2, 8, dtype=torch.float64)
-    want = _naive_window(q, k, v, 9, 0 if causal else 9, True)
-    got = ops.full_attention(q, k, v, None, causal=causal, rotary=True)
-    torch.testing.assert_close(got, want, rtol=0, atol=1e-13)
-
-
-def test_rotation_in_float32_is_exact_far_out():
-    x = torch.randn(1, 1, 8)
-    far = ops.rotate(x, torch.tensor([100_000]))
-    truth = ops.rotate(x.double(), torch.tensor([100_000]))
-    assert float((far - truth).abs().max()) < 1e-6
 
 
 @pytest.mark.parametrize("name", PEERS)

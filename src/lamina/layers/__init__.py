@@ -1,15 +1,22 @@
 """The layers: each under the contract of lamina.core, each a formula and the lines that are the formula."""
 
-from lamina.layers.attention import ChunkAttention, WindowAttention
+from lamina.layers.attention import CausalAttention, ChunkAttention, WindowAttention
 from lamina.layers.conv import Conv, Subsample
+from lamina.layers.cross import CrossAttention, CrossDecoder
+from lamina.layers.delta import DeltaNet
 from lamina.layers.embedding import Embedding
 from lamina.layers.ffn import FeedForward, SwiGLU
 from lamina.layers.mixers import MIXERS, Mixer
 from lamina.layers.norm import BatchNorm, LayerNorm, RMSNorm
 from lamina.layers.pointwise import GLU, Activation, Dropout, Linear
 from lamina.layers.recurrent import GRU, LSTM, RNN
+from lamina.layers.retention import GatedRetention, LinearAttention, Retention
+from lamina.layers.short_conv import ShortConv
+from lamina.layers.ssm import Mamba
 
 __all__ = [
-    "GLU", "GRU", "LSTM", "MIXERS", "RNN", "Activation", "BatchNorm", "ChunkAttention", "Conv", "Dropout", "Embedding",
-    "FeedForward", "LayerNorm", "Linear", "Mixer", "RMSNorm", "Subsample", "SwiGLU", "WindowAttention",
+    "GLU", "GRU", "LSTM", "MIXERS", "RNN", "Activation", "BatchNorm", "CausalAttention", "ChunkAttention", "Conv",
+    "CrossAttention", "CrossDecoder", "DeltaNet", "Dropout", "Embedding", "FeedForward", "GatedRetention", "LayerNorm",
+    "Linear", "LinearAttention", "Mamba", "Mixer", "RMSNorm", "Retention", "ShortConv", "Subsample", "SwiGLU",
+    "WindowAttention",
 ]  # fmt: skip

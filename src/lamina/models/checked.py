@@ -12,14 +12,22 @@ from lamina.layers import (
     RNN,
     Activation,
     BatchNorm,
+    CausalAttention,
     ChunkAttention,
     Conv,
+    CrossDecoder,
+    DeltaNet,
     Dropout,
     Embedding,
     FeedForward,
+    GatedRetention,
     LayerNorm,
     Linear,
+    LinearAttention,
+    Mamba,
+    Retention,
     RMSNorm,
+    ShortConv,
     Subsample,
     SwiGLU,
     WindowAttention,
@@ -34,7 +42,7 @@ def check_layers() -> list[tuple[str, Layer]]:
     """(name, layer) of all: the layers, composites whose delays and strides meet, and every sequence model."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return [*_layers(), *_composites(), *_models()]
+        return [*_layers(), *_memories(), *_composites(), *_models()]
 
 
 def _layers() -> list[tuple[str, Layer]]:
@@ -60,9 +68,35 @@ def _layers() -> list[tuple[str, Layer]]:
         ("WindowAttention", WindowAttention(8, 2, left=6)),
         ("WindowAttention(right=3)", WindowAttention(8, 2, left=6, right=3)),
         ("WindowAttention(left=None)", WindowAttention(8, 2, left=None)),
+        ("WindowAttention(right=3,short_conv=3)", WindowAttention(8, 2, left=6, right=3, short_conv=3)),
+        ("CausalAttention", CausalAttention(8, 2, capacity=6)),
+        ("CausalAttention(long)", CausalAttention(8, 2, capacity=300, short_conv=3)),
+        ("CausalAttention(capacity=None)", CausalAttention(8, 2, capacity=None)),
         ("ChunkAttention", ChunkAttention(8, 2, chunk=4, left=6)),
+        ("ChunkAttention(short_conv=3)", ChunkAttention(8, 2, chunk=4, left=6, short_conv=3)),
         ("FeedForward", FeedForward(6, 9)),
         ("SwiGLU", SwiGLU(6, 9)),
+    ]
+
+
+def _memories() -> list[tuple[str, Layer]]:
+    """The layers with a constant state, each with its factors, and the one with a shared cache."""
+    return [
+        ("ShortConv", ShortConv(6, 3)),
+        ("Retention", Retention(8, 2)),
+        ("Retention(value_factor=2,short_conv=3)", Retention(8, 2, value_factor=2, short_conv=3)),
+        ("GatedRetention", GatedRetention(8, 2)),
+        ("GatedRetention(short_conv=3)", GatedRetention(8, 2, short_conv=3)),
+        ("LinearAttention", LinearAttention(8, 2)),
+        ("LinearAttention(short_conv=3)", LinearAttention(8, 2, short_conv=3)),
+        ("DeltaNet", DeltaNet(8, 2)),
+        ("DeltaNet(beta_max=2,short_conv=3)", DeltaNet(8, 2, beta_max=2.0, short_conv=3)),
+        ("DeltaNet(gated)", DeltaNet(8, 2, gated=True)),
+        ("Mamba", Mamba(6, 4)),
+        ("Mamba(short_conv=0)", Mamba(6, 4, short_conv=0)),
+        ("Mamba(selective=False)", Mamba(6, 4, selective=False)),
+        ("CrossDecoder", CrossDecoder(8, 2, 2, 12, capacity=6)),
+        ("CrossDecoder(capacity=None)", CrossDecoder(8, 2, 1, 12, capacity=None)),
     ]
 
 
@@ -85,7 +119,10 @@ def _composites() -> list[tuple[str, Layer]]:
 
 
 def _models() -> list[tuple[str, Layer]]:
-    small = {"n_heads": 2, "left": 6, "chunk": 4, "kernel": 3, "d_model": 8, "n_layers": 2, "d_ff": 12}
+    small = {
+        "n_heads": 2, "left": 6, "chunk": 4, "kernel": 3, "d_model": 8, "n_layers": 2, "d_ff": 12, "capacity": 6,
+        "d_state": 4,
+    }  # fmt: skip
     rows = []
     for name, row in MODELS.items():
         if row.view == "image":
@@ -94,4 +131,6 @@ def _models() -> list[tuple[str, Layer]]:
         rows.append((f"models.{name}", create(name, **{k: v for k, v in small.items() if k in known})))
     post = create("transformer", norm="post", d_model=8, n_heads=2, left=6, right=2, dropout=0.1)
     mixed = create("lstm", mixer="conv", d_model=6, right=1)
-    return [*rows, ("models.transformer(post,right=2)", post), ("models.lstm(mixer=conv)", mixed)]  # type: ignore[list-item]
+    window = create("yoco", self_decoder="window_attention", d_model=8, n_layers=3, n_heads=2, left=4, capacity=6)
+    more = [("transformer(post,right=2)", post), ("lstm(mixer=conv)", mixed), ("yoco(window_attention)", window)]
+    return [*rows, *((f"models.{name}", layer) for name, layer in more)]  # type: ignore[list-item]

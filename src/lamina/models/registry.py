@@ -2,11 +2,14 @@
 
 from lamina.layers import MIXERS
 from lamina.models.lenet import LENET
+from lamina.models.mamba import MAMBA
+from lamina.models.memory import DELTANET, GATED_RETENTION, LINEAR_ATTENTION, RETNET
 from lamina.models.mlp import MLP
 from lamina.models.model import Knob, Model
 from lamina.models.recurrent import GRU, LSTM, RNN
 from lamina.models.stack import ResidualStack, residual_stack, with_mixer
 from lamina.models.transformer import TRANSFORMER
+from lamina.models.yoco import YOCO
 
 __all__ = ["MIXER_ROWS", "MODELS"]
 
@@ -30,4 +33,9 @@ MIXER_ROWS = {
     for name, mixer in MIXERS.items()
 }
 # a name that is both is the model: create("lstm") is the plain stack of the paper
-MODELS = MIXER_ROWS | {row.name: row for row in (MLP, RNN, LSTM, GRU, LENET, TRANSFORMER)}
+MODELS = MIXER_ROWS | {
+    row.name: row
+    for row in (
+        MLP, RNN, LSTM, GRU, LENET, TRANSFORMER, LINEAR_ATTENTION, RETNET, MAMBA, GATED_RETENTION, DELTANET, YOCO,
+    )
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Stacks of mixers: the residual one (Vaswani et al. 2017) and the plain one (El Hihi & Bengio 1995)."""
+"""Stacks of mixers: residual (Vaswani et al. 2017), with SwiGLU (Touvron et al. 2023), plain (El Hihi & Bengio 1995)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from pydantic import Field, create_model
 
 from lamina.core import Config, Layer, Residual, Serial
 from lamina.core.config import UserError, nearest
-from lamina.layers import MIXERS, Dropout, FeedForward, LayerNorm
+from lamina.layers import MIXERS, Dropout, FeedForward, LayerNorm, RMSNorm, SwiGLU
 
-__all__ = ["PlainStack", "ResidualStack", "plain_stack", "residual_stack", "with_mixer"]
+__all__ = [
+    "GluStack", "PlainStack", "ResidualStack", "build_mixer", "dropout", "glu_stack", "plain_stack", "residual_stack",
+    "swiglu_width", "with_mixer",
+]  # fmt: skip
 
 
 class PlainStack(Config):
-    """Mixers one after another."""
+    """Mixers one after another; the key `chooses` names the mixer, one of `choices` (default: any)."""
 
     origin: ClassVar[tuple[Any, ...]] = ()  # what made the class, which pickle cannot find by its name
+    chooses: ClassVar[str] = "mixer"
+    choices: ClassVar[tuple[str, ...]] = tuple(MIXERS)
 
-    mixer: str
     d_model: int = Field(64, ge=1)
     n_layers: int = Field(2, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -35,13 +39,21 @@ class ResidualStack(PlainStack):
     norm: Literal["pre", "post"] = "pre"
 
 
+class GluStack(PlainStack):
+    """Blocks of mixer and SwiGLU, each in a residual behind an RMS norm."""
+
+    d_ff: int | None = Field(
+        None, ge=1, description="default 8/3 * d_model: the weights of a feed-forward 4 times as wide"
+    )
+
+
 def with_mixer(base: type[PlainStack], mixer: str, name: str) -> Any:
     """config_of for a stack whose default mixer is `mixer`: the base's keys and those of the mixer chosen."""
 
     def config_of(keys: dict[str, Any]) -> type[Config]:
-        chosen = str(keys.get("mixer", mixer))
-        if chosen not in MIXERS:
-            raise UserError(f"{name}: {nearest(chosen, MIXERS, 'mixer')}")
+        chosen = str(keys.get(base.chooses, mixer))
+        if chosen not in base.choices:
+            raise UserError(f"{name}: {nearest(chosen, base.choices, base.chooses)}")
         return _config(base, chosen, mixer)
 
     return config_of
@@ -51,7 +63,7 @@ def with_mixer(base: type[PlainStack], mixer: str, name: str) -> Any:
 def _config(base: type[PlainStack], chosen: str, default: str) -> type[Config]:
     mixer = MIXERS[chosen]
     keys: dict[str, Any] = {key: (mixer.hints[key], value) for key, value in mixer.keys.items()}
-    made = create_model(base.__name__, __base__=base, mixer=(str, default), **keys)
+    made = create_model(base.__name__, __base__=base, **{base.chooses: (str, default)}, **keys)
     made.origin = (base, chosen, default)
     return made
 
@@ -64,7 +76,7 @@ def plain_stack(config: Any) -> Layer:
     """mixer, dropout, mixer, ... : [B,T,d_model] -> [B,T,d_model]."""
     layers: list[Layer] = []
     for _ in range(config.n_layers):
-        layers += [_mixer(config), *_dropout(config)]
+        layers += [build_mixer(config), *dropout(config)]
     return Serial(*layers)
 
 
@@ -76,21 +88,38 @@ def residual_stack(config: Any) -> Layer:
     d_model = config.d_model
     layers: list[Layer] = []
     for _ in range(config.n_layers):
-        for body in (_mixer(config), FeedForward(d_model, config.d_ff or 4 * d_model)):
+        for body in (build_mixer(config), FeedForward(d_model, config.d_ff or 4 * d_model)):
             if config.norm == "pre":
-                layers.append(Residual(LayerNorm(d_model), body, *_dropout(config)))
+                layers.append(Residual(LayerNorm(d_model), body, *dropout(config)))
             else:
-                layers += [Residual(body, *_dropout(config)), LayerNorm(d_model)]
+                layers += [Residual(body, *dropout(config)), LayerNorm(d_model)]
     return Serial(*layers, LayerNorm(d_model)) if config.norm == "pre" else Serial(*layers)
 
 
-def _mixer(config: Any) -> Layer:
-    mixer = MIXERS[config.mixer]
+def glu_stack(config: Any) -> Layer:
+    """x + mixer(norm(x)), then x + swiglu(norm(x)), n_layers times, and a norm: [B,T,d_model] -> [B,T,d_model]."""
+    d_model = config.d_model
+    layers: list[Layer] = []
+    for _ in range(config.n_layers):
+        for body in (build_mixer(config), SwiGLU(d_model, config.d_ff or swiglu_width(d_model))):
+            layers.append(Residual(RMSNorm(d_model), body, *dropout(config)))
+    return Serial(*layers, RMSNorm(d_model))
+
+
+def swiglu_width(d_model: int) -> int:
+    """8/3 * d_model as a multiple of 8: SwiGLU has three matrices where a feed-forward 4 times as wide has two."""
+    return -(-d_model // 3) * 8
+
+
+def build_mixer(config: Any) -> Layer:
+    """The mixer that a stack's config chooses."""
+    mixer = MIXERS[getattr(config, config.chooses)]
     try:
         return mixer.build(config.d_model, {key: getattr(config, key) for key in mixer.keys})
     except ValueError as error:
         raise UserError(str(error)) from None
 
 
-def _dropout(config: Any) -> list[Layer]:
+def dropout(config: Any) -> list[Layer]:
+    """The dropout layer, where the config has one."""
     return [Dropout(config.d_model, config.dropout)] if config.dropout else []

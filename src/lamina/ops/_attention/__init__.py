@@ -1,103 +1,89 @@
-"""Attention over blocks of queries, each with the keys just before, in and after it: the window and the chunk form."""
+"""Attention: every query over all keys, over those up to its own, over a window, or over chunks."""
 
 from __future__ import annotations
-
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamina.ops._attention.rotary import rotate
 from lamina.ops.registry import tracing
 
-__all__ = ["block_attention", "full_attention", "rotate"]
+__all__ = ["attention", "rotate"]
+
+LONG = 256  # keys; from here on it pays to look how many of a cache are filled
 
 
-def rotate(x: Tensor, positions: Tensor) -> Tensor:
-    """Rotary positions (Su et al. 2021, arXiv:2104.09864): pairs (x_i, x_{i+K/2}) turned by position * 10000^(-2i/K).
-
-    x [...,T,H,K] with K even; positions [T]. Angles are computed in float64.
-    """
-    return _turn(x, *_angles(positions, x.shape[-1], x.dtype))
-
-
-def _angles(positions: Tensor, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """cos and sin of every position's angles, each twice: [T,1,K]."""
-    half = width // 2
-    rate = 10000.0 ** (-torch.arange(half, device=positions.device, dtype=torch.float64) / half)
-    angle = (positions[:, None].to(torch.float64) * rate).repeat(1, 2)[:, None]
-    return angle.cos().to(dtype), angle.sin().to(dtype)
-
-
-@lru_cache(maxsize=64)
-def _kept_table(frames: int, width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    with torch.inference_mode(False), torch.no_grad():  # a tensor of inference mode could not be trained with later
-        return _angles(torch.arange(frames, device=device), width, dtype)
-
-
-def _table(frames: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The angles of positions 0..frames-1; a stream needs the same ones at every step, so they are kept."""
-    if tracing():
-        return _angles(torch.arange(frames, device=like.device), like.shape[-1], like.dtype)
-    return _kept_table(frames, like.shape[-1], like.dtype, like.device)
-
-
-def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    a, b = x.chunk(2, -1)
-    return torch.addcmul(x * cos, torch.cat([-b, a], -1), sin)
-
-
-def block_attention(
+def attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    mask: Tensor,
+    mask: Tensor | None = None,
     *,
-    block: int,
-    before: int,
-    band: tuple[int, int] | None,
-    rotary: bool,
+    before: int = 0,
+    left: int | None = None,
+    right: int | None = None,
+    chunk: int | None = None,
 ) -> Tensor:
-    """softmax(q k^T / sqrt(K)) v, each block of queries over its own slice of the keys.
+    """softmax(q k^T / sqrt(K)) v over the keys that a query may see (Vaswani et al. 2017, arXiv:1706.03762).
 
-    q [B,n*block,H,K]; k, v [B,before+n*block+after,H,K]: key i+before stands at query i; mask [B, as k], True = real.
-    band (left, right): query i sees the keys from i-left to i+right; None: all keys of the slice, which reaches
-    `before` keys back and ends where the block ends. Rotary positions count from the slice's start, so the angles
-    stay small in a stream of any age. A query without any real key sees itself. -> [B,n*block,H,K]
+    q [B,T,H,K]; k, v [B,S,H,K]; mask [B,S], True = a real key, None: all are -> [B,T,H,K].
+    Query i stands at key before + i (`before` keys come from a cache). It sees that key, and of the real ones
+        memory  left=None, right=None   all (and its own only if real; S is free)
+        causal  left=None, right=0      those up to its own
+        window  left, right             from `left` before its own to `right` behind it
+        chunk   chunk, left             its whole chunk of queries, and `left` before that
+    The work is linear in T where left and right or chunk are given.
     """
-    n = q.shape[1] // block
-    after = k.shape[1] - before - q.shape[1]
-    width = before + block + after
-    qs = q.unflatten(1, (n, block))  # [B,n,block,H,K]
-    if n == 1:
-        ks, vs, seen = k[:, None], v[:, None], mask[:, None]
-    else:
-        at = torch.arange(n, device=q.device)[:, None] * block + torch.arange(width, device=q.device)  # [n,width]
-        ks, vs, seen = k[:, at], v[:, at], mask[:, at]  # [B,n,width,H,K], [B,n,width]
-    i, j = torch.arange(block, device=q.device)[:, None] + before, torch.arange(width, device=q.device)
-    if rotary:
-        cos, sin = _table(width, q)
-        qs, ks = _turn(qs, cos[before : before + block], sin[before : before + block]), _turn(ks, cos, sin)
-    near = torch.ones_like(i + j, dtype=torch.bool) if band is None else (j >= i - band[0]) & (j <= i + band[1])
-    allowed = near & seen[:, :, None, :] | (i == j)  # [B,n,block,width]
-    return _attend(qs, ks, vs, allowed).flatten(1, 2)
-
-
-def full_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool, rotary: bool) -> Tensor:
-    """softmax(q k^T / sqrt(K)) v over all frames. q, k, v [B,T,H,K]; mask [B,T] (None: all real) -> [B,T,H,K]."""
-    if rotary:
-        cos, sin = _table(q.shape[1], q)
-        q, k = _turn(q, cos, sin), _turn(k, cos, sin)
-    if causal or mask is None:  # causal: padding is to the right and nobody looks there
+    frames, keys = q.shape[1], k.shape[1]
+    if not frames:
+        return torch.zeros_like(q)
+    if chunk is None and right == 0 and not before and frames == keys and (left is None or left >= frames - 1):
+        # no mask: padding stands to the right, where no real query looks
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2)
-    itself = torch.eye(q.shape[1], device=q.device, dtype=torch.bool)
-    return _attend(q[:, None], k[:, None], v[:, None], (mask[:, None, :] | itself)[:, None])[:, 0]
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+    mask = k.new_ones(k.shape[:2], dtype=torch.bool) if mask is None else mask
+    if chunk is None and left is None and right is None:
+        return _attend(q[:, None], k[:, None], v[:, None], mask[:, None, None])
+    reach = before + frames + keys
+    left, right = reach if left is None else min(left, reach), reach if right is None else min(right, reach)
+    block = max(32, left + right) if chunk is None else chunk  # the queries of a block share their keys
+    if frames <= block:
+        k, v, mask, before = _filled(k, v, mask, before)
+        q, k, v, mask = q[:, None], k[:, None], v[:, None], mask[:, None]
+    else:
+        q, k, v, mask = _blocks(q, k, v, mask, before, block, left, right if chunk is None else 0)
+        before = left
+    i = torch.arange(q.shape[2], device=q.device)[:, None] + before
+    j = torch.arange(k.shape[2], device=q.device)
+    near = (j >= i - left) & (j <= i + right) if chunk is None else j >= before - left
+    return _attend(q, k, v, near & mask[:, :, None, :] | (i == j))[:, :frames]
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
-    """Blocks as batch rows: q, k, v [B,n,T,H,K], allowed [B,n,T,S]."""
+    """q [B,n,T,H,K], k and v [B,n,S,H,K], allowed [B,n,T or 1,S] -> [B,n*T,H,K]; a query without any key gives 0."""
     batch, n = q.shape[:2]
     q, k, v = (x.flatten(0, 1).transpose(1, 2) for x in (q, k, v))
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed.flatten(0, 1)[:, None])
-    return y.transpose(1, 2).unflatten(0, (batch, n))
+    return y.transpose(1, 2).unflatten(0, (batch, n)).flatten(1, 2)
+
+
+def _filled(k: Tensor, v: Tensor, mask: Tensor, before: int) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Without the oldest frames of a cache that are still empty in every row: a young stream steps faster."""
+    if before < LONG or tracing():
+        return k, v, mask, before
+    empty = min(before, int(mask.any(0).to(torch.uint8).argmax()))
+    return k[:, empty:], v[:, empty:], mask[:, empty:], before - empty
+
+
+def _blocks(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, before: int, block: int, left: int, right: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """q [B,n,block,H,K]; k, v [B,n,left+block+right,H,K] and mask: the keys around each block of queries."""
+    n = -(-q.shape[1] // block)
+    ahead, behind = left - before, n * block + before + right - k.shape[1]  # negative: cut
+    q = F.pad(q, (0, 0, 0, 0, 0, n * block - q.shape[1])).unflatten(1, (n, block))
+    k, v = (F.pad(x, (0, 0, 0, 0, ahead, behind)) for x in (k, v))
+    mask = F.pad(mask, (ahead, behind))
+    at = torch.arange(n, device=q.device)[:, None] * block + torch.arange(left + block + right, device=q.device)
+    return q, k[:, at], v[:, at], mask[:, at]

@@ -1,0 +1,72 @@
+"""What retention, linear attention and the delta rule share: a matrix a head that is written and read by keys."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor, nn
+
+from lamina.core import Layer, Seq, State, StreamSpec
+from lamina.core.layer import state_dtype
+from lamina.layers.short_conv import ShortConv, convolved
+
+__all__ = ["MatrixMemory"]
+
+
+class MatrixMemory(Layer):
+    """The projections and the state; a subclass says how the matrices S are decayed, written and read.
+
+    [B,T,D] -> [B,T,D]; state {"S": [B,H,K,V], float32 or wider}, with short_conv also {"conv": its state}.
+    q and k have width K = D / n_heads a head, v has V = value_factor * K. One product gives q, k, v and `others` more
+    columns (a gate, decays); no bias, so that an absent frame has the key zero.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, value_factor: int, short_conv: int, others: int) -> None:
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError(f"{type(self).__name__}: d_model={d_model} is not a multiple of n_heads={n_heads}")
+        if value_factor < 1:
+            raise ValueError(f"{type(self).__name__}: value_factor={value_factor} must be at least 1")
+        self.d_in = self.d_out = d_model
+        self.n_heads, self.d_head, self.d_value = n_heads, d_model // n_heads, value_factor * d_model
+        self.columns = (2 * d_model + self.d_value, others)
+        self.project = nn.Linear(d_model, sum(self.columns), bias=False)
+        self.conv = ShortConv(self.columns[0], short_conv, bias=False) if short_conv else None
+        self.out = nn.Linear(self.d_value, d_model, bias=False)
+
+    def stream_spec(self) -> StreamSpec:
+        return StreamSpec()
+
+    def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
+        like, values = self.like(like), self.d_value // self.n_heads
+        state: State = {"S": like.new_zeros(batch, self.n_heads, self.d_head, values, dtype=state_dtype(like))}
+        if self.conv is not None:
+            state["conv"] = self.conv.init_state(batch, like=like)
+        return state
+
+    def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
+        return x.with_values(self._run(x, None)[0])
+
+    def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
+        y, new = self._run(x, state)
+        return x.with_values(y), new
+
+    def frames(self, n: int) -> int:
+        return n
+
+    def _run(self, x: Seq, state: State | None) -> tuple[Tensor, State]:
+        """forward without a state (padding stands to the right, where it harms nobody), step with one."""
+        qkv, others = self.project(x.zeroed()).split(self.columns, -1)
+        qkv, new = convolved(self.conv, x.with_values(qkv), state)
+        qk, v = self.activate(qkv).split((2 * self.n_heads * self.d_head, self.d_value), -1)
+        heads = qk.unflatten(-1, (2 * self.n_heads, -1)), v.unflatten(-1, (self.n_heads, -1))
+        y, own = self.mix(x, *heads, others, state)
+        return self.out(y), {**own, **new}
+
+    def activate(self, qkv: Tensor) -> Tensor:
+        """What stands between the projections (and their convolution) and q, k, v: nothing."""
+        return qkv
+
+    @abstractmethod
+    def mix(self, x: Seq, qk: Tensor, v: Tensor, others: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """qk [B,T,2H,K] (the queries' heads, then the keys'), v [B,T,H,V], others [B,T,*] -> y [B,T,H*V], new state."""

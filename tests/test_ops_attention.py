@@ -1,0 +1,153 @@
+"""Attention, rotary positions and the short convolution against their formulas."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lamina import ops
+
+
+def naive(q, k, v, mask, sees):
+    """softmax over the real keys that `sees(i, j)` allows, one query after another; a query always sees key i."""
+    y = torch.zeros_like(q)
+    for row in range(len(q)):
+        for i in range(q.shape[1]):
+            keys = [j for j in range(k.shape[1]) if j == i or (sees(i, j) and bool(mask[row, j]))]
+            scores = torch.einsum("hk,jhk->hj", q[row, i], k[row, keys]) / q.shape[-1] ** 0.5
+            y[row, i] = torch.einsum("hj,jhk->hk", scores.softmax(-1), v[row, keys])
+    return y
+
+
+def inputs(frames=24, keys=None):
+    q = torch.randn(2, frames, 2, 8, dtype=torch.float64)
+    k, v = torch.randn(2, 2, keys or frames, 2, 8, dtype=torch.float64)
+    mask = torch.ones(k.shape[:2], dtype=torch.bool)
+    mask[1, -5:] = False
+    return q, k, v, mask
+
+
+@pytest.mark.parametrize(("left", "right"), [(5, 0), (3, 2), (0, 0), (40, 3), (None, 0), (40, 0)])
+@pytest.mark.parametrize("frames", [1, 24, 100])
+def test_window_equals_the_formula(left, right, frames):
+    q, k, v, mask = inputs(frames)
+    want = naive(q, k, v, mask, lambda i, j: (left is None or j >= i - left) and j <= i + right)
+    got = ops.attention(q, k, v, mask, left=left, right=right)
+    real = mask if right == 0 else torch.ones_like(mask)  # causal: padding is seen by nobody real
+    torch.testing.assert_close(got[real], want[real], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(("chunk", "left"), [(4, 6), (8, 0), (7, 3), (40, 5)])
+def test_chunks_equal_the_formula(chunk, left):
+    q, k, v, mask = inputs()
+    want = naive(q, k, v, mask, lambda i, j: i // chunk * chunk - left <= j < i // chunk * chunk + chunk)
+    got = ops.attention(q, k, v, mask, left=left, chunk=chunk)
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("form", [{"left": 6, "right": 0}, {"left": 6, "right": 2}, {"left": 6, "chunk": 4}])
+@pytest.mark.parametrize("cut", [8, 20])
+def test_keys_from_a_cache_equal_one_long_input(form, cut):
+    q, k, v, mask = inputs(40)
+    mask[:] = True
+    want = ops.attention(q, k, v, mask, **form)[:, cut : cut + 8]
+    behind = form.get("right", 0)
+    keys = slice(cut - 6, cut + 8 + behind)
+    got = ops.attention(q[:, cut : cut + 8], k[:, keys], v[:, keys], mask[:, keys], before=6, **form)
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-13)
+
+
+def test_a_long_cache_may_be_nearly_empty():
+    q, k, v, mask = inputs(3, 403)
+    mask[:, :390], mask[:, 390:] = False, True
+    mask[1, :397] = False
+    got = ops.attention(q, k, v, mask, before=400, left=400, right=0)
+    for row, first in ((0, 390), (1, 397)):
+        alone = k[row : row + 1, first:], v[row : row + 1, first:]
+        want = ops.attention(q[row : row + 1], *alone, before=400 - first, left=400, right=0)
+        torch.testing.assert_close(got[row : row + 1], want, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("frames", [3, 200])
+def test_memory_is_seen_by_every_query_and_an_empty_one_gives_zeros(frames):
+    q, k, v, mask = inputs(frames, 7)
+    mask[1] = False
+    got = ops.attention(q, k, v, mask)
+    want = F.scaled_dot_product_attention(*(x[:1].transpose(1, 2) for x in (q, k, v))).transpose(1, 2)
+    torch.testing.assert_close(got[:1], want, rtol=0, atol=1e-13)
+    assert float(got[1].abs().max()) == 0
+
+
+def test_rotation_is_a_complex_product():
+    x = torch.randn(2, 5, 3, 8, dtype=torch.float64)
+    positions = torch.tensor([[0, 1, 2, 3, 4], [7, 8, 9, 10, 11]])
+    for closed, slowest in ((False, 10000.0**-0.75), (True, 1e-4)):
+        rate = slowest ** (torch.arange(4, dtype=torch.float64) / 3)
+        z = torch.complex(x[..., ::2].contiguous(), x[..., 1::2].contiguous())
+        z = z * torch.exp(1j * positions[:, :, None, None] * rate)
+        want = torch.stack([z.real, z.imag], -1).flatten(-2)
+        torch.testing.assert_close(ops.rotate(x, positions, closed=closed), want, rtol=0, atol=1e-14)
+    torch.testing.assert_close(ops.rotate(x)[0], ops.rotate(x, positions)[0], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("position", [100_000, 10_000_000])
+def test_rotation_in_float32_is_exact_far_out(position):
+    x, at = torch.randn(1, 1, 4, 8), torch.tensor([[position]])
+    assert float((ops.rotate(x, at) - ops.rotate(x.double(), at)).abs().max()) < 1e-6
+
+
+def test_rotation_traces_to_the_same_numbers():
+    wide = torch.randn(2, 5, 25)
+    x, at = wide[..., :24].unflatten(-1, (3, 8)), torch.arange(5)[None]  # rows of odd length: pairs straddle
+    traced = torch.export.export(_Rotates(), (x, at)).module()
+    torch.testing.assert_close(traced(x, at), ops.rotate(x, at), rtol=0, atol=1e-6)
+    torch.testing.assert_close(torch.func.vmap(lambda y: ops.rotate(y[None])[0])(x), ops.rotate(x), rtol=0, atol=1e-6)
+
+
+class _Rotates(torch.nn.Module):
+    def forward(self, x, positions):
+        return ops.rotate(x, positions)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("impl", ["aten", "ref"])
+def test_short_convolution_equals_conv1d(impl, bias):
+    peer = torch.nn.Conv1d(6, 6, 4, groups=6, bias=bias)
+    x = torch.randn(3, 40, 6)
+    want = peer(F.pad(x.transpose(1, 2), (3, 0))).transpose(1, 2)
+    got, state = ops.short_conv(x, peer.weight[:, 0], peer.bias, impl=impl)
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-6)
+    assert torch.equal(state, x[:, -3:])
+    first, state = ops.short_conv(x[:, :23], peer.weight[:, 0], peer.bias, impl=impl)
+    last, _ = ops.short_conv(x[:, 23:], peer.weight[:, 0], peer.bias, None, state, impl=impl)
+    torch.testing.assert_close(torch.cat([first, last], 1), want, rtol=0, atol=1e-6)
+
+
+def test_short_convolution_gradients():
+    x, weight, bias = torch.randn(2, 20, 3), torch.randn(3, 4), torch.randn(3)
+    found = []
+    for impl in ("aten", "ref"):
+        given = [t.clone().requires_grad_() for t in (x, weight, bias)]
+        y, _ = ops.short_conv(*given, impl=impl)
+        found.append(torch.autograd.grad((y * y.detach().cos()).sum(), given))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-5)
+    wide = [t.double().requires_grad_() for t in (x, weight, bias)]
+    assert torch.autograd.gradcheck(lambda *t: ops.short_conv(*t, impl="ref")[0], wide)
+
+
+def test_short_convolution_keeps_the_last_real_frames():
+    x, state = torch.randn(4, 5, 2), torch.randn(4, 3, 2)
+    mask = torch.ones(4, 5, dtype=torch.bool)
+    mask[0, 2:], mask[1], mask[3, :2] = False, False, False
+    state[3] = 0  # a stream that starts late has seen nothing
+    x = torch.where(mask[..., None], x, 0)
+    _, new = ops.short_conv(x, torch.randn(2, 4), None, mask, state)
+    assert torch.equal(new[0], torch.cat([state[0], x[0, :2]])[-3:])
+    assert torch.equal(new[1], state[1])
+    assert torch.equal(new[2], x[2, 2:])
+    assert torch.equal(new[3], x[3, 2:])
+
+
+def test_short_convolution_refuses_shapes_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"short_conv: weight of shape \[5, 4\] does not fit \[C=6,kernel\]"):
+        ops.short_conv(torch.randn(1, 2, 6), torch.randn(5, 4))
