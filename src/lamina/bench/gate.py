@@ -7,8 +7,9 @@ largest value: enough to know that both compute the same formula, loose enough f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -45,7 +46,8 @@ class Verdict:
         return f"{self.tensor} differs from the definition in float64 by {self.error:.3g}, {self.allowed:.3g} allowed"
 
     def as_dict(self) -> dict[str, Any]:
-        return {"red": self.red, "tensor": self.tensor, "error": self.error, "allowed": self.allowed}
+        error = self.error if isfinite(self.error) else None  # JSON has no inf
+        return {"red": self.red, "tensor": self.tensor, "error": error, "allowed": self.allowed}
 
 
 @dataclass(frozen=True)
@@ -63,18 +65,20 @@ class Agreement:
 
 
 def judge(case: Callable[[torch.dtype, int | None], Case], *, gradients: bool) -> Verdict:
-    """Ours in float32 against the definition in float64 and float32."""
-    got = _results(case(torch.float32, None), gradients)
+    """Ours in float32, with a graph and without one, against the definition in float64 and float32."""
+    ours = case(torch.float32, None)
+    runs = [_results(ours, gradients=False), *([_results(ours, gradients=True)] if gradients else [])]
     with ops.use("ref"):
-        truth = _results(case(torch.float64, PIECE), gradients)
-        ref = _results(case(torch.float32, PIECE), gradients)
+        truth = _results(case(torch.float64, PIECE), gradients=gradients)
+        ref = _results(case(torch.float32, PIECE), gradients=gradients)
     # the gradients of one loss are one vector: a part that cancels has the rounding of its summands
     largest = max((float(t.abs().max()) for n, t in truth.items() if n.startswith("grad")), default=0.0)
     found = []
     for name, wanted in truth.items():
         allowed = tolerance(wanted, ref[name], torch.float32, largest=largest if name.startswith("grad") else 0.0)
         sound = bool(wanted.isfinite().all() and ref[name].isfinite().all())
-        found.append(Verdict(name, _largest(difference(got[name], wanted)) if sound else torch.inf, allowed))
+        error = max(_apart(got[name], wanted) for got in runs if name in got)
+        found.append(Verdict(name, error if sound else torch.inf, allowed))
     return max(found, key=lambda verdict: verdict.share)
 
 
@@ -90,28 +94,37 @@ def agreement(ours: Case, peer: Peer, *, gradients: bool) -> Agreement:
         a = torch.autograd.grad(pairs["y"][0], [mine[n] for n in of], seed)
         b = torch.autograd.grad(pairs["y"][1], [theirs[n] for n in of], seed)
         pairs |= {f"gradient of {n}": pair for n, pair in zip(of, zip(a, b, strict=True), strict=True)}
-    sizes = {n: _largest(difference(b, a)) / max(_largest(a.abs()), 1e-30) for n, (a, b) in pairs.items()}
+    sizes = {n: _apart(b, a) / max(_largest(a.abs()), 1e-30) for n, (a, b) in pairs.items()}
     worst = max(sizes, key=sizes.__getitem__)
     return Agreement(worst, sizes[worst])
 
 
-def _results(case: Case, gradients: bool) -> dict[str, Tensor]:
-    """Outputs, and the gradients of one random loss of all of them."""
+def _results(case: Case, *, gradients: bool) -> dict[str, Tensor]:
+    """Outputs, and the gradients of one random loss of all of them; NaN where the graph ends before the leaf."""
     leaves = case.fresh()
     if not gradients:
         with torch.no_grad():
             return case.run(leaves)
     outputs = case.run(leaves)
-    seeds = [_random(t.shape, i).to(t.dtype) for i, t in enumerate(outputs.values())]
+    seeded = [(t, _random(t.shape, i).to(t.dtype)) for i, t in enumerate(outputs.values()) if t.requires_grad]
     wanted = {**leaves, **case.weights}
-    found = torch.autograd.grad(list(outputs.values()), list(wanted.values()), seeds)
-    return {n: t.detach() for n, t in outputs.items()} | {
-        f"gradient of {n}": g for n, g in zip(wanted, found, strict=True)
+    found: Sequence[Tensor | None] = [None] * len(wanted)
+    if seeded:
+        graph, seeds = zip(*seeded, strict=True)
+        found = torch.autograd.grad(graph, list(wanted.values()), seeds, allow_unused=True)
+    gradients_of = {
+        f"gradient of {name}": torch.full_like(leaf, torch.nan) if gradient is None else gradient
+        for (name, leaf), gradient in zip(wanted.items(), found, strict=True)
     }
+    return {name: t.detach() for name, t in outputs.items()} | gradients_of
 
 
 def _random(shape: torch.Size, seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _apart(a: Tensor, b: Tensor) -> float:
+    return _largest(difference(a, b)) if a.shape == b.shape else torch.inf
 
 
 def _largest(t: Tensor) -> float:

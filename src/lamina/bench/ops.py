@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from typing import Any
 
 import torch
@@ -27,12 +28,13 @@ def bench_rows(
     *,
     peers: bool = False,
     rounds: int | None = None,
-    limits: Callable[[], Limits] = measure,
+    limits: Limits | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Gates all rows first; if one is red no time is taken, and `red` says which.
 
-    rounds: of interleaved calls, default as many as fit into SECONDS a measurement. Microseconds, medians and the 5th
+    rounds: of interleaved calls, default as many as fit into SECONDS a measurement. limits: the machine's, default
+    measured now. Microseconds, medians and the 5th
     and 95th percentile; ratio = the fastest peer's median over ours; share = the least time that the machine's measured
     rates allow over ours.
     """
@@ -44,10 +46,10 @@ def bench_rows(
     if red:
         return {**result, "rows": gated}
     tell("the machine's limits")
-    measured = limits()
-    result["limits"] = measured.as_dict()
+    limits = limits or measure()
+    result["limits"] = limits.as_dict()
     for row, found in zip(rows, gated, strict=True):
-        _time(row, found, rounds, measured, tell)
+        _time(row, found, rounds, limits, tell)
     result["rows"] = gated
     return result
 
@@ -75,8 +77,10 @@ def _beside(row: Row, peer: Peer) -> dict[str, Any]:
     try:
         seen = agreement(row.case(torch.float32, None), peer, gradients=row.trains)
     except Exception as error:  # foreign code, of any version: the others go on
-        return {**about, "reason": f"it fails: {type(error).__name__}: {error}"}
-    return {**about, "difference": seen.difference, "reason": seen.reason}
+        first, _, _ = str(error).partition("\n")
+        return {**about, "reason": f"it fails: {type(error).__name__}: {first}"}
+    difference = seen.difference if isfinite(seen.difference) else None  # JSON has no inf
+    return {**about, "difference": difference, "reason": seen.reason}
 
 
 def _time(row: Row, found: dict[str, Any], rounds: int | None, limits: Limits, tell: Callable[[str], None]) -> None:

@@ -48,7 +48,12 @@ def gate_lines(result: dict[str, Any]) -> Iterator[str]:
                 known = f"differs by {three(peer['difference'])} of the largest value, at most {result['peer_bound']:g}"
                 yield f"  {peer['name']} ({peer['version']}): {peer['reason'] or known}" + _behind(peer["note"])
             else:
-                yield f"  {peer['reason']}"
+                about = (
+                    peer["reason"]
+                    if peer["version"] is None
+                    else f"{peer['name']} ({peer['version']}): {peer['reason']}"
+                )
+                yield f"  {about}"
 
 
 def notes(result: dict[str, Any]) -> Iterator[str]:

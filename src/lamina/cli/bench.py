@@ -39,17 +39,19 @@ def register(app: typer.Typer) -> None:
 
         Examples:
 
-          lamina bench ops                           ours, and the share of what this machine could do
+          lamina bench ops                         ours, and its share of the limit
 
-          lamina bench ops --peers                   and the ratio to the fastest peer, in five minutes
+          lamina bench ops --peers                 and the ratio to each peer: 5 min
 
           lamina bench ops --only retention --peers --threads 1
 
-          lamina bench models --peers --json
+          lamina bench models --peers --json       layers and decode steps only
 
-          lamina bench growth --frames 100000
+          lamina bench growth --frames 100000      shorter streams
 
-        Peers come with  pip install 'lamina[bench]';  pip install --no-deps torchscale==0.3.0
+        The peers:  pip install 'lamina[bench]'
+
+                    pip install --no-deps torchscale==0.3.0
         """
         import torch
 
