@@ -120,7 +120,7 @@ def test_yoco_says_what_it_needs_to_stream():
     [
         (lambda: CausalAttention(8, 2, capacity=0), "capacity=0 is a number of frames, or None"),
         (lambda: CrossAttention(8, 2, capacity=0), "capacity=0 is a number of frames, or None"),
-        (lambda: CrossAttention(12, 4), "d_model=12 is not a multiple of 2"),
+        (lambda: CrossAttention(12, 4), "d_model=12 is not a multiple of 2\\*n_heads=8"),
         (lambda: lamina.create("yoco", d_model=12), "d_model/n_heads=3 is odd"),
         (
             lambda: lamina.create("yoco", self_decoder="lstm"),

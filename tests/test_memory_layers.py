@@ -188,7 +188,7 @@ def test_parity_is_tracked_with_a_negative_eigenvalue():
     for t in range(4):
         _, new = layer.step(x.slice(t, t + 1), {"S": S})
         S = new["S"]
-        signs.append(float(S[0, 0, 0, 1]))
+        signs.append(S[0, 0, 0, 1].item())
     assert signs == pytest.approx([-1, 1, -1, 1], abs=1e-9)
 
 

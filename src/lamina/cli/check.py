@@ -26,7 +26,7 @@ __all__ = ["find", "register", "run"]
 
 SMALL = {
     "d_model": 8, "d_in": 8, "d_out": 8, "d_ff": 12, "d_head": 4, "d_state": 4, "width": 8, "n_heads": 2, "n_layers": 2,
-    "n_vocab": 11, "kernel": 3, "stride": 2, "factor": 2, "left": 6, "right": 1, "chunk": 4, "window": 6, 
+    "n_vocab": 11, "kernel": 3, "stride": 2, "factor": 2, "left": 6, "right": 1, "chunk": 4, "window": 6, "capacity": 6,
     "dropout": 0.1, "n": 2,
 }  # fmt: skip
 """What a required constructor argument of that name gets."""

@@ -36,7 +36,7 @@ class CrossAttention(Layer):
         super().__init__()
         if d_model % (2 * n_heads):
             raise ValueError(
-                f"CrossAttention: positions turn pairs; d_model={d_model} is not a multiple of 2 * n_heads={2 * n_heads}"
+                f"CrossAttention: positions turn pairs; d_model={d_model} is not a multiple of 2*n_heads={2 * n_heads}"
             )
         if capacity is not None and capacity < 1:
             raise ValueError(f"CrossAttention: capacity={capacity} is a number of frames, or None")

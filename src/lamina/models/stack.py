@@ -1,4 +1,4 @@
-"""Stacks of mixers: residual (Vaswani et al. 2017), with SwiGLU (Touvron et al. 2023), plain (El Hihi & Bengio 1995)."""
+"""Stacks of mixers: residual (Vaswani 2017), with SwiGLU (Touvron 2023), plain (El Hihi & Bengio 1995)."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ YOCO = Model(
         "x <- x + attention(W_q norm(x); k, v),  x <- x + swiglu(norm(x))      n_layers/2 times\n"
         "cache: capacity * (2 * d_model * 4 + 1) bytes a stream, not n_layers times that"
     ),
-    use="Anything ever seen must be found again, and a cache a layer is too much; prompts are long: prefill leaves early.",
+    use="Anything ever seen must be found again; a cache a layer is too much; prompts are long (prefill leaves early).",
     avoid="The state must not depend on the length of the past. capacity=None does not stream.",
     references=("Sun et al. 2024, arXiv:2405.05254",),
 )
