@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from lamina import ops
 from lamina.core.check.policy import tolerance
@@ -302,3 +303,16 @@ def test_transforms_take_a_form_that_they_can_follow():
 def test_shapes_that_do_not_fit(call, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         call(torch.zeros(1, 3, 2, 4))
+
+
+@pytest.mark.parametrize(
+    ("case", "forward", "backward"), [("retention", 4, 12), ("delta_rule", 6, 18), ("selective_scan", 6, 20)]
+)
+def test_flops_are_counted(case, forward, backward):
+    inputs = [None if t is None else t.float().requires_grad_() for t in _inputs(case, 7, keys=5, values=3)]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        getattr(ops, case)(*inputs)
+    assert counter.get_total_flops() == forward * 2 * 7 * 2 * 5 * 3  # B T H K V, or B T (H V) N
+    with FlopCounterMode(display=False) as counter:
+        getattr(ops, case)(*inputs)[0].sum().backward()
+    assert counter.get_total_flops() == (forward + backward) * 2 * 7 * 2 * 5 * 3

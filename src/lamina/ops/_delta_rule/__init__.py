@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 
-from lamina.ops._delta_rule import chunk, fla, ref
+from lamina.ops._delta_rule import chunk, fla, native, ref
 from lamina.ops._native import refuses
 from lamina.ops._retention.fla import refuses as no_fla
 from lamina.ops._shapes import fits, one_dtype, working_dtype
@@ -15,16 +14,9 @@ from lamina.ops.registry import Impl, Op, short
 
 __all__ = ["DELTA_RULE", "delta_rule"]
 
-
-def _numba(*inputs: Any) -> tuple[Tensor, Tensor]:
-    from lamina.ops._delta_rule import native  # numba takes half a second to import: only where it is used
-
-    return native.delta_rule(*inputs)
-
-
 DELTA_RULE = Op(
     "delta_rule",
-    Impl("numba", _numba, refuses),
+    Impl("numba", native.delta_rule, refuses),
     Impl("fla", fla.delta_rule, no_fla),
     Impl("chunk", chunk.delta_rule, yields=short, traces=True),
     Impl("ref", ref.delta_rule, traces=True),

@@ -18,13 +18,12 @@ from math import exp
 import numpy as np
 from numba import njit
 
-from lamina.ops._native.kernel import WIDE, Kernel, arrays, claim, numbers, registers
+from lamina.ops._native import CHUNK, WIDE
+from lamina.ops._native.kernel import Kernel, arrays, claim, numbers, registers
 from lamina.ops._native.simd import fma, lanes, load, splat, store, total, zeros
 from lamina.ops._native.tile import give_tile, read_vectors, take_tile, vectors_for, write_vectors
 
-__all__ = ["CHUNK", "backwards", "forwards"]
-
-CHUNK = 16  # frames between the states that are kept for the gradient of the decay
+__all__ = ["backwards", "forwards"]
 
 
 @njit(inline="always")

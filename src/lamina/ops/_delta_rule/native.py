@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
-from lamina.ops._delta_rule import chunk, kernels
-from lamina.ops._native import needs_graph, rows_first
-from lamina.ops._native.tile import layout
+from lamina.ops._delta_rule import chunk
+from lamina.ops._native import CHUNK, layout, needs_graph, rows_first
 from lamina.ops._retention.native import decay_gradient
 
 __all__ = ["delta_rule"]
+
+
+@cache
+def _kernels() -> Any:
+    return import_module("lamina.ops._delta_rule.kernels")
 
 
 def delta_rule(
@@ -53,7 +61,7 @@ def _forwards(
     out, answers, end = columns.new_empty(columns.shape), columns.new_empty(columns.shape), torch.empty_like(begin)
     sizes, state_steps = _shape(write, columns, turned=not closed)
     steps = _steps(write, read, following, columns, beta, log_decay)
-    kernels.forwards(
+    _kernels().forwards(
         [write, read, following, columns, beta, log_decay, begin, out, answers, end, out if kept is None else kept],
         [*sizes, int(closed), int(kept is not None), *state_steps, *steps],
         tasks=sizes[0] * sizes[2] * layout(columns)[0],
@@ -70,7 +78,7 @@ def _backwards(
     out, end = g.new_empty(g.shape), torch.empty_like(begin)
     sizes, state_steps = _shape(erase, g, turned=not closed)
     spare = [out, out] if kept is None or anchors is None else [kept, anchors]
-    kernels.backwards(
+    _kernels().backwards(
         [erase, add, read, g, f, beta, log_decay, begin, out, end, *spare],
         [*sizes, int(closed), int(kept is not None), *state_steps, *_steps(erase, add, read, g, f, beta, log_decay)],
         tasks=sizes[0] * sizes[2] * layout(g)[0],
@@ -102,7 +110,7 @@ def _backward(
     fading, kept, anchors = _decays(beta, log_decay), None, None
     if decays:
         (batch, frames, heads, rows), (tiles, wide) = v.shape, layout(k)
-        kept = k.new_empty(batch, heads, tiles, -(-frames // kernels.CHUNK), rows, wide)
+        kept = k.new_empty(batch, heads, tiles, -(-frames // CHUNK), rows, wide)
         anchors = k.new_empty(kept.shape[:4])
     dv = v.new_empty(v.shape)  # beta du, which the pass writes and reads
     du, d_begin = _backwards(k, q, k, do, dv, beta, fading, d_end, closed=True)
@@ -143,3 +151,14 @@ def _differentiate(ctx: Any, do: Tensor, d_end: Tensor, _: Tensor) -> tuple[Tens
 
 
 _operator.register_autograd(_differentiate, setup_context=_keep)
+
+
+@register_flop_formula(torch.ops.lamina.delta_rule)
+def _flops(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], *_: Any, **__: Any) -> int:
+    """What the key finds, the write and the read, a multiplication and an addition each: 6 * K * V a frame and head."""
+    return 6 * prod(q) * v[3]
+
+
+@register_flop_formula(torch.ops.lamina.delta_rule_backward)
+def _flops_backward(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], *_: Any, **__: Any) -> int:
+    return 18 * prod(q) * v[3]  # three passes

@@ -1,4 +1,7 @@
-"""Kernels for the CPU, compiled by numba at their first call: explicit vectors, PyTorch's own threads."""
+"""Kernels for the CPU, compiled by numba at their first call: explicit vectors, PyTorch's own threads.
+
+Numba takes half a second to import, so only the modules of kernels do, and they are imported at the first call.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,24 @@ from torch import Tensor
 
 from lamina.ops.registry import tracing
 
-__all__ = ["needs_graph", "refuses", "rows_first"]
+__all__ = ["BLOCK", "BYTES", "CHUNK", "WIDE", "layout", "needs_graph", "refuses", "rows_first", "vectors_for"]
+
+BYTES = 64  # of a vector
+WIDE = 4  # vectors that a kernel works on side by side
+CHUNK = 16  # frames between the states that are kept for the way back
+BLOCK = 64  # channels of a task where a channel's state is the vector
+
+
+def vectors_for(columns: int, one: int) -> int:
+    """Vectors of `one` numbers in a tile: not more than there is work for."""
+    return WIDE if columns > 2 * one else 2 if columns > one else 1
+
+
+def layout(columns: Tensor) -> tuple[int, int]:
+    """How many tiles the last dimension makes, and how many columns one has."""
+    one, count = BYTES // columns.element_size(), columns.shape[-1]
+    wide = one * vectors_for(count, one)
+    return -(-count // wide), wide
 
 
 def refuses(*inputs: Tensor | None) -> str | None:

@@ -19,11 +19,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor
 
-from lamina.ops._native.simd import BYTES
+from lamina.ops._native import BYTES, WIDE
 
-__all__ = ["WIDE", "Kernel", "arrays", "claim", "numbers", "registers"]
+__all__ = ["Kernel", "arrays", "claim", "numbers", "registers"]
 
-WIDE = 4  # vectors that a kernel works on side by side
 ENOUGH = 1 << 20  # operations, some 10 us: below it a second thread takes longer to wake than it saves
 _OPENMP = ctypes.CDLL(None)  # libtorch brings libgomp's symbols into the process
 _THREADS = {"usable": hasattr(_OPENMP, "GOMP_parallel")}

@@ -16,9 +16,9 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
-__all__ = ["BYTES", "exp", "fma", "lanes", "load", "load_some", "splat", "store", "store_some", "total", "zeros"]
+from lamina.ops._native import BYTES
 
-BYTES = 64
+__all__ = ["exp", "fma", "lanes", "load", "load_some", "splat", "store", "store_some", "total", "zeros"]
 
 
 class Vector(types.Type):

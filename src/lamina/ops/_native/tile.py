@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from numba import njit
-from torch import Tensor
 
-from lamina.ops._native.kernel import WIDE
-from lamina.ops._native.simd import BYTES, fma, lanes, load, load_some, splat, store, store_some, total, zeros
+from lamina.ops import _native
+from lamina.ops._native.simd import fma, lanes, load, load_some, splat, store, store_some, total, zeros
 
-__all__ = ["dot", "give_tile", "layout", "read_vectors", "take_tile", "vectors_for", "write_vectors"]
-
-
-def layout(columns: Tensor) -> tuple[int, int]:
-    """How many tiles the last dimension makes, and how many columns one has; as the kernels lay them out."""
-    one, count = BYTES // columns.element_size(), columns.shape[-1]
-    wide = one * vectors_for.py_func(count, one)
-    return -(-count // wide), wide
+__all__ = ["dot", "give_tile", "read_vectors", "take_tile", "vectors_for", "write_vectors"]
 
 
-@njit
-def vectors_for(columns, one):
-    """Vectors in a tile: not more than there is work for."""
-    return WIDE if columns > 2 * one else 2 if columns > one else 1
+vectors_for = njit(_native.vectors_for)
 
 
 @njit

@@ -7,22 +7,15 @@ from collections.abc import Callable
 from torch import Tensor
 
 from lamina.ops._native import refuses
-from lamina.ops._retention import chunk, fla, ref
+from lamina.ops._retention import chunk, fla, native, ref
 from lamina.ops._shapes import fits, one_dtype, working_dtype
 from lamina.ops.registry import Impl, Op, short
 
 __all__ = ["RETENTION", "retention"]
 
-
-def _numba(*inputs: Tensor) -> tuple[Tensor, Tensor]:
-    from lamina.ops._retention import native  # numba takes half a second to import: only where it is used
-
-    return native.retention(*inputs)
-
-
 RETENTION = Op(
     "retention",
-    Impl("numba", _numba, refuses),
+    Impl("numba", native.retention, refuses),
     Impl("fla", fla.retention, fla.refuses),
     Impl("chunk", chunk.retention, yields=short, traces=True),
     Impl("ref", ref.retention, traces=True),

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
+from math import prod
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
-from lamina.ops._native import needs_graph, rows_first
-from lamina.ops._native.tile import layout
-from lamina.ops._retention import chunk, kernels
+from lamina.ops._native import CHUNK, layout, needs_graph, rows_first
+from lamina.ops._retention import chunk
 
 __all__ = ["decay_gradient", "retention"]
+
+
+@cache
+def _kernels() -> Any:
+    return import_module("lamina.ops._retention.kernels")
 
 
 def retention(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,7 +50,7 @@ def _pass(
     spare = out if kept is None else kept
     steps = [step for t in (read, write, values, log_decay) for step in t.stride()[:3]]
     keep = (kept is not None) + (anchors is not None)
-    kernels.retain(
+    _kernels().retain(
         [read, write, values, log_decay, begin, out, end, spare, spare if anchors is None else anchors],
         [batch, frames, heads, rows, columns, int(backwards), keep, *steps, *((1, rows) if turned else (columns, 1))],
         tasks=batch * heads * layout(values)[0],
@@ -68,7 +76,7 @@ def _backward(
     kept = anchors = None
     if decays:
         (batch, frames, heads, rows), (tiles, wide) = v.shape, layout(k)
-        kept = k.new_empty(batch, heads, tiles, -(-frames // kernels.CHUNK), rows, wide)
+        kept = k.new_empty(batch, heads, tiles, -(-frames // CHUNK), rows, wide)
         anchors = k.new_empty(kept.shape[:4])
     dq, _ = _pass(do, v, k, log_decay, state, turned=True, kept=kept)
     dv, d_begin = _pass(k, q, do, log_decay, d_end, backwards=True)
@@ -85,7 +93,7 @@ def decay_gradient(anchors: Tensor, change: Tensor) -> Tensor:
     the end of the input the rounding would grow with its length; so it begins anew at every chunk.
     """
     frames, first = change.shape[1], anchors.sum(2).transpose(1, 2)[:, :, None]  # [B,n,1,H]
-    chunks = F.pad(change, (0, 0, 0, -frames % kernels.CHUNK)).unflatten(1, (-1, kernels.CHUNK))
+    chunks = F.pad(change, (0, 0, 0, -frames % CHUNK)).unflatten(1, (-1, CHUNK))
     before = chunks.cumsum(2) - chunks
     return (first - before).flatten(1, 2)[:, :frames].to(anchors.dtype)
 
@@ -113,3 +121,14 @@ def _differentiate(ctx: Any, do: Tensor, d_end: Tensor) -> tuple[Tensor | None, 
 
 
 _operator.register_autograd(_differentiate, setup_context=_keep)
+
+
+@register_flop_formula(torch.ops.lamina.retention)
+def _flops(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], *_: Any, **__: Any) -> int:
+    """The write and the read, a multiplication and an addition each: 4 * K * V a frame and head."""
+    return 4 * prod(q) * v[3]
+
+
+@register_flop_formula(torch.ops.lamina.retention_backward)
+def _flops_backward(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], *_: Any, **__: Any) -> int:
+    return 12 * prod(q) * v[3]  # three passes

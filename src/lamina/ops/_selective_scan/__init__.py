@@ -7,22 +7,15 @@ from collections.abc import Callable
 from torch import Tensor
 
 from lamina.ops._native import refuses
-from lamina.ops._selective_scan import chunk, ref
+from lamina.ops._selective_scan import chunk, native, ref
 from lamina.ops._shapes import fits, one_dtype, working_dtype
 from lamina.ops.registry import Impl, Op, short
 
 __all__ = ["SELECTIVE_SCAN", "selective_scan"]
 
-
-def _numba(*inputs: Tensor) -> tuple[Tensor, Tensor]:
-    from lamina.ops._selective_scan import native  # numba takes half a second to import: only where it is used
-
-    return native.selective_scan(*inputs)
-
-
 SELECTIVE_SCAN = Op(
     "selective_scan",
-    Impl("numba", _numba, refuses),
+    Impl("numba", native.selective_scan, refuses),
     Impl("chunk", chunk.selective_scan, yields=short, traces=True),
     Impl("ref", ref.selective_scan, traces=True),
 )

@@ -9,13 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lamina.ops._native.kernel import WIDE, Kernel, arrays, claim, numbers, registers
+from lamina.ops._native import BLOCK, CHUNK, WIDE
+from lamina.ops._native.kernel import Kernel, arrays, claim, numbers, registers
 from lamina.ops._native.simd import exp, fma, lanes, load, load_some, splat, store, store_some, total, zeros
 
-__all__ = ["BLOCK", "CHUNK", "backward", "brief", "forward"]
-
-BLOCK = 64  # channels of a task of `brief`
-CHUNK = 16  # frames whose states are computed again at a time
+__all__ = ["backward", "brief", "forward"]
 
 
 @njit

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
-from lamina.ops._native import needs_graph, rows_first
-from lamina.ops._native.kernel import WIDE
-from lamina.ops._native.simd import BYTES
-from lamina.ops._selective_scan import chunk, kernels
+from lamina.ops._native import BLOCK, BYTES, CHUNK, WIDE, needs_graph, rows_first
+from lamina.ops._selective_scan import chunk
 
 __all__ = ["selective_scan"]
 
 FEW = 4  # frames
+
+
+@cache
+def _kernels() -> Any:
+    return import_module("lamina.ops._selective_scan.kernels")
 
 
 def selective_scan(
@@ -41,7 +48,7 @@ def _strides(*tensors: Tensor) -> list[int]:
 def _kept(x: Tensor, A: Tensor) -> Tensor:
     """Room for the states before every CHUNK frames."""
     tiles, wide = _tiles(x)
-    return x.new_empty(x.shape[0] * tiles * -(-x.shape[1] // kernels.CHUNK), A.shape[1], wide)
+    return x.new_empty(x.shape[0] * tiles * -(-x.shape[1] // CHUNK), A.shape[1], wide)
 
 
 def _forward(
@@ -51,10 +58,10 @@ def _forward(
     y, end = torch.empty_like(x, memory_format=torch.contiguous_format), torch.empty_like(state.contiguous())
     kept = _kept(x, A) if keep else y
     few = x.shape[1] < FEW and not keep
-    (kernels.brief if few else kernels.forward)(
+    (_kernels().brief if few else _kernels().forward)(
         [x, dt, A.contiguous(), B, C, D.contiguous(), state.contiguous(), y, end, kept],
         [*x.shape, A.shape[1], int(keep), *_strides(x, dt, B, C)],
-        tasks=x.shape[0] * (-(-x.shape[2] // kernels.BLOCK) if few else _tiles(x)[0]),
+        tasks=x.shape[0] * (-(-x.shape[2] // BLOCK) if few else _tiles(x)[0]),
         work=x.numel() * A.shape[1] * 16,
     )
     return y, end, kept
@@ -85,7 +92,7 @@ def _backward(
     dB, dC = x.new_empty(rows, tiles, frames, n_state), x.new_empty(rows, tiles, frames, n_state)
     dD = x.new_empty(rows, channels)
     given = [x, dt, A.contiguous(), B, C, D.contiguous(), kept, dy.contiguous(), d_end.contiguous()]
-    kernels.backward(
+    _kernels().backward(
         [*given, dx, ddt, dA, dB, dC, dD, d_begin],
         [rows, frames, channels, n_state, *_strides(x, dt, B, C)],
         tasks=rows * tiles,
@@ -116,3 +123,14 @@ def _differentiate(ctx: Any, dy: Tensor, d_end: Tensor, _: Tensor) -> tuple[Tens
 
 
 _operator.register_autograd(_differentiate, setup_context=_keep)
+
+
+@register_flop_formula(torch.ops.lamina.selective_scan)
+def _flops(x: tuple[int, ...], dt: tuple[int, ...], A: tuple[int, ...], *_: Any, **__: Any) -> int:
+    """The exponent, the state's decay and write, the output: 6 * N a frame and channel, without the exponentials."""
+    return 6 * prod(x) * A[1]
+
+
+@register_flop_formula(torch.ops.lamina.selective_scan_backward)
+def _flops_backward(x: tuple[int, ...], dt: tuple[int, ...], A: tuple[int, ...], *_: Any, **__: Any) -> int:
+    return 20 * prod(x) * A[1]  # the states once more (4), then eight sums and products
