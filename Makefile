@@ -45,3 +45,4 @@ docs: $(VENV)/installed
 
 clean:
 	rm -rf $(VENV) runs
+	find src -name '*.nb[ic]' -delete   # numba's compiled kernels
