@@ -55,18 +55,19 @@ def _run(case, inputs, impl, dtype, seed=1):
     return {"y": y.detach(), "state": end.detach()} | {f"gradient {i}": t for i, t in enumerate(gradients)}
 
 
-def _hold_policy(case, inputs, impl, dtype):
-    """The tolerance policy; the gradients of one loss count as one vector."""
+def _worst(case, inputs, impl, dtype):
+    """The largest error as a share of what the policy allows; the gradients of one loss count as one vector."""
     truth, ref = _run(case, inputs, "ref", torch.float64), _run(case, inputs, "ref", dtype)
     if dtype == torch.float64:  # the truth is rounded too: twice the rounding of float32, scaled
         rough = _run(case, inputs, "ref", torch.float32)
         ref = {name: t + (rough[name] - t) * 2.0**-28 for name, t in truth.items()}
     got = _run(case, inputs, impl, dtype)
     largest = max(float(t.abs().max()) for name, t in truth.items() if name.startswith("gradient"))
+    shares = {}
     for name, wanted in truth.items():
         allowed = tolerance(wanted, ref[name], dtype, largest=largest if name.startswith("gradient") else 0.0)
-        error = float((got[name].double() - wanted).abs().max())
-        assert error <= allowed, f"{name}, {dtype}: {error:.2e} > {allowed:.2e}"
+        shares[name] = float((got[name].double() - wanted).abs().max()) / allowed
+    return max((share, name) for name, share in shares.items())
 
 
 @pytest.mark.parametrize("frames", [1, 2, 63, 64, 65, pytest.param(1000, marks=pytest.mark.slow)])
@@ -74,13 +75,13 @@ def _hold_policy(case, inputs, impl, dtype):
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_definition(case, impl, frames):
     for dtype in (torch.float32, torch.float64):
-        _hold_policy(case, _inputs(case, frames), impl, dtype)
+        assert _worst(case, _inputs(case, frames), impl, dtype) <= (1.0, ""), dtype
 
 
 @pytest.mark.parametrize(("keys", "values"), [(1, 1), (3, 16), (16, 17), (20, 40), (33, 65), (70, 130)])
 @pytest.mark.parametrize("case", CASES)
 def test_any_width(case, keys, values):
-    _hold_policy(case, _inputs(case, 5, batch=1, keys=keys, values=values), "numba", torch.float32)
+    assert _worst(case, _inputs(case, 5, batch=1, keys=keys, values=values), "numba", torch.float32) <= (1.0, "")
 
 
 @pytest.mark.parametrize("frames", [1, 3, 4])

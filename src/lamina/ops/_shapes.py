@@ -8,12 +8,13 @@ from torch import Tensor
 __all__ = ["fits", "one_dtype", "working_dtype"]
 
 
-def fits(op: str, sizes: dict[str, int], **inputs: tuple[Tensor | None, str]) -> dict[str, int]:
-    """Checks tensors against shapes in the project's letters ("B T H K") and gives the letters' sizes.
+def fits(op: str, *inputs: tuple[str, Tensor | None, str], sizes: dict[str, int] | None = None) -> dict[str, int]:
+    """Checks tensors (name, tensor, "B T H K") against shapes in the project's letters and gives the letters' sizes.
 
     The first tensor with a letter sets it; `sizes` holds those already known. Another size is a ValueError.
     """
-    for name, (tensor, letters) in inputs.items():
+    sizes = {} if sizes is None else sizes
+    for name, tensor, letters in inputs:
         if tensor is None:
             continue
         shape, wanted = tensor.shape, letters.split()

@@ -42,8 +42,8 @@ def delta_rule(
     """
     decays = "H" if log_decay is not None and log_decay.dim() == 1 else "B T H"
     sizes = fits(
-        "delta_rule", {}, q=(q, "B T H K"), k=(k, "B T H K"), v=(v, "B T H V"), beta=(beta, "B T H"),
-        log_decay=(log_decay, decays), state=(state, "B H K V"),
+        "delta_rule", ("q", q, "B T H K"), ("k", k, "B T H K"), ("v", v, "B T H V"), ("beta", beta, "B T H"),
+        ("log_decay", log_decay, decays), ("state", state, "B H K V"),
     )  # fmt: skip
     dtype = working_dtype(q, k, v, beta, log_decay, state)
     if log_decay is not None:

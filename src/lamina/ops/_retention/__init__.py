@@ -33,8 +33,8 @@ def retention(
     """
     decays = "H" if log_decay.dim() == 1 else "B T H"
     sizes = fits(
-        "retention", {}, q=(q, "B T H K"), k=(k, "B T H K"), v=(v, "B T H V"), log_decay=(log_decay, decays),
-        state=(state, "B H K V"),
+        "retention", ("q", q, "B T H K"), ("k", k, "B T H K"), ("v", v, "B T H V"), ("log_decay", log_decay, decays),
+        ("state", state, "B H K V"),
     )  # fmt: skip
     dtype = working_dtype(q, k, v, log_decay, state)
     if state is None:

@@ -39,8 +39,8 @@ def selective_scan(
     Gu & Dao 2023, arXiv:2312.00752.
     """
     sizes = fits(
-        "selective_scan", {}, x=(x, "B T C"), dt=(dt, "B T C"), A=(A, "C N"), B=(B, "B T N"), C=(C, "B T N"),
-        D=(D, "C"), state=(state, "B C N"),
+        "selective_scan", ("x", x, "B T C"), ("dt", dt, "B T C"), ("A", A, "C N"), ("B", B, "B T N"), ("C", C, "B T N"),
+        ("D", D, "C"), ("state", state, "B C N"),
     )  # fmt: skip
     dtype = working_dtype(x, dt, A, B, C, D, state)
     if state is None:

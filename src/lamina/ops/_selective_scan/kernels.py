@@ -103,6 +103,23 @@ def brief(call):
         task = claim(call)
 
 
+@njit
+def _again(x, x_frame, dt, dt_frame, B, B_frame, a, states, decays, frames, n_state, count):
+    """The states and decays of some frames, from the state before them at the head of `states`."""
+    one = lanes(x)
+    size = n_state * WIDE * one
+    for t in range(frames):
+        for j in range(WIDE):
+            i = j * one
+            d = load_some(dt, t * dt_frame + i, count - i)
+            u = d * load_some(x, t * x_frame + i, count - i)
+            for n in range(n_state):
+                at = t * size + (n * WIDE + j) * one
+                decay = exp(d * load(a, (n * WIDE + j) * one))
+                store(decays, at, decay)
+                store(states, at + size, fma(decay, load(states, at), u * splat(B[t * B_frame + n])))
+
+
 @Kernel
 def backward(call):
     """Gradients from those of y and of the last state. Sums over tiles and rows are left to the caller."""
@@ -130,21 +147,9 @@ def backward(call):
             begin, stop = chunk * CHUNK, min(frames, chunk * CHUNK + CHUNK)
             for i in range(0, size, one):
                 store(states, i, load(kept, (task * chunks + chunk) * size + i))
-            for t in range(begin, stop):
-                x_at, dt_at = row * x_row + t * x_frame + first, row * dt_row + t * dt_frame + first
-                for j in range(WIDE):
-                    i = j * one
-                    dj = load_some(dt, dt_at + i, count - i)
-                    store(ds, i, dj)
-                    store(us, i, dj * load_some(x, x_at + i, count - i))
-                here = (t - begin) * size
-                for n in range(n_state):
-                    b = splat(B[row * B_row + t * B_frame + n])
-                    for j in range(WIDE):
-                        i, at = j * one, n * wide + j * one
-                        decay = exp(load(ds, i) * load(a, at))
-                        store(decays, here + at, decay)
-                        store(states, here + size + at, fma(decay, load(states, here + at), load(us, i) * b))
+            xs, dts = x[row * x_row + begin * x_frame + first :], dt[row * dt_row + begin * dt_frame + first :]
+            Bs = B[row * B_row + begin * B_frame :]
+            _again(xs, x_frame, dts, dt_frame, Bs, B_frame, a, states, decays, stop - begin, n_state, count)
             for t in range(stop - 1, begin - 1, -1):
                 x_at, dt_at = row * x_row + t * x_frame + first, row * dt_row + t * dt_frame + first
                 out = (row * frames + t) * channels + first

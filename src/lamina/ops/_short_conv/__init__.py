@@ -30,10 +30,12 @@ def short_conv(
     x [B,T,C], zeros at absent frames; weight [C,kernel]; bias [C]; mask [B,T], None where every frame is real; state
     [B,kernel-1,C], the last real frames, None for zeros -> y [B,T,C] in x's dtype and the state, float32 or wider.
     """
-    sizes = fits("short_conv", {}, x=(x, "B T C"), weight=(weight, "C kernel"), bias=(bias, "C"), mask=(mask, "B T"))
+    sizes = fits(
+        "short_conv", ("x", x, "B T C"), ("weight", weight, "C kernel"), ("bias", bias, "C"), ("mask", mask, "B T")
+    )
     if state is None:
         state = x.new_zeros(sizes["B"], sizes["kernel"] - 1, sizes["C"], dtype=working_dtype(x))
-    fits("short_conv", {**sizes, "kernel-1": sizes["kernel"] - 1}, state=(state, "B kernel-1 C"))
+    fits("short_conv", ("state", state, "B kernel-1 C"), sizes={**sizes, "kernel-1": sizes["kernel"] - 1})
     dtype = working_dtype(x, state)
     window = torch.cat([state.to(dtype), x.to(dtype)], 1)  # [B,kernel-1+T,C]
     inputs = (window, weight.to(dtype), None if bias is None else bias.to(dtype))
