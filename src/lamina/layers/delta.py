@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lamina import ops
 from lamina.core import Seq, State
 from lamina.layers.memory import MatrixMemory
-from lamina.layers.ssm import step_bias
+from lamina.layers.ssm import rate, step_bias
 
 __all__ = ["DeltaNet"]
 
@@ -43,9 +43,8 @@ class DeltaNet(MatrixMemory):
     ) -> None:
         if not 0 < beta_max <= 2:
             raise ValueError(f"DeltaNet: beta_max={beta_max} must lie in 0..2, beyond which the memory grows")
-        super().__init__(
-            d_model, n_heads, value_factor, short_conv, n_heads + (n_heads + value_factor * d_model) * gated
-        )
+        others = (n_heads, n_heads, value_factor * d_model) if gated else (n_heads,)  # beta, the decay, the gate
+        super().__init__(d_model, n_heads, value_factor, short_conv, *others)
         self.gated, self.beta_max, self.eps = gated, beta_max, eps
         self.norm = nn.Parameter(torch.ones(self.d_value // n_heads))
         if gated:
@@ -56,10 +55,12 @@ class DeltaNet(MatrixMemory):
     def activate(self, qkv: Tensor) -> Tensor:
         return F.silu(qkv)
 
-    def mix(self, x: Seq, qk: Tensor, v: Tensor, others: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def mix(
+        self, x: Seq, qk: Tensor, v: Tensor, others: tuple[Tensor, ...], state: State | None
+    ) -> tuple[Tensor, State]:
         q, k = F.normalize(qk, dim=-1, eps=1e-6).chunk(2, 2)
-        beta = self.beta_max * others[..., : self.n_heads].sigmoid()
-        log_decay = self._log_decay(others[..., self.n_heads : 2 * self.n_heads]) if self.gated else None
+        beta = others[0].sigmoid() * self.beta_max
+        log_decay = rate(self.A_log) * F.softplus(others[1] + self.dt_bias) if self.gated else None
         S = None if state is None else cast(Tensor, state["S"])
         if S is not None and not x.dense:  # an absent frame writes nothing and lets nothing fade
             real = x.mask[..., None]
@@ -67,8 +68,4 @@ class DeltaNet(MatrixMemory):
         o, S = ops.delta_rule(q, k, v, beta, log_decay, S)
         # o is not scaled by K^(-1/2): the norm takes any scale out again, and eps * K is what the scale leaves there
         y = F.rms_norm(o, self.norm.shape, self.norm.to(o.dtype), self.eps * self.d_head).flatten(2)
-        return y * F.silu(others[..., 2 * self.n_heads :]) if self.gated else y, {"S": S}
-
-    def _log_decay(self, logits: Tensor) -> Tensor:
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        return -self.A_log.to(wide).exp() * F.softplus(logits.to(wide) + self.dt_bias)
+        return y * F.silu(others[2]) if self.gated else y, {"S": S}

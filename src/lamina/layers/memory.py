@@ -17,11 +17,11 @@ class MatrixMemory(Layer):
     """The projections and the state; a subclass says how the matrices S are decayed, written and read.
 
     [B,T,D] -> [B,T,D]; state {"S": [B,H,K,V], float32 or wider}, with short_conv also {"conv": its state}.
-    q and k have width K = D / n_heads a head, v has V = value_factor * K. One product gives q, k, v and `others` more
-    columns (a gate, decays); no bias, so that an absent frame has the key zero.
+    q and k have width K = D / n_heads a head, v has V = value_factor * K. One product gives q, k, v and more columns
+    (`others`: the widths of a gate, of decays); no bias, so that an absent frame has the key zero.
     """
 
-    def __init__(self, d_model: int, n_heads: int, value_factor: int, short_conv: int, others: int) -> None:
+    def __init__(self, d_model: int, n_heads: int, value_factor: int, short_conv: int, *others: int) -> None:
         super().__init__()
         if d_model % n_heads:
             raise ValueError(f"{type(self).__name__}: d_model={d_model} is not a multiple of n_heads={n_heads}")
@@ -29,7 +29,7 @@ class MatrixMemory(Layer):
             raise ValueError(f"{type(self).__name__}: value_factor={value_factor} must be at least 1")
         self.d_in = self.d_out = d_model
         self.n_heads, self.d_head, self.d_value = n_heads, d_model // n_heads, value_factor * d_model
-        self.columns = (2 * d_model + self.d_value, others)
+        self.columns = (2 * d_model + self.d_value, *others)
         self.project = nn.Linear(d_model, sum(self.columns), bias=False)
         self.conv = ShortConv(self.columns[0], short_conv, bias=False) if short_conv else None
         self.out = nn.Linear(self.d_value, d_model, bias=False)
@@ -56,11 +56,11 @@ class MatrixMemory(Layer):
 
     def _run(self, x: Seq, state: State | None) -> tuple[Tensor, State]:
         """forward without a state (padding stands to the right, where it harms nobody), step with one."""
-        qkv, others = self.project(x.zeroed()).split(self.columns, -1)
+        qkv, *others = self.project(x.zeroed()).split(self.columns, -1)
         qkv, new = convolved(self.conv, x.with_values(qkv), state)
         qk, v = self.activate(qkv).split((2 * self.n_heads * self.d_head, self.d_value), -1)
-        heads = qk.unflatten(-1, (2 * self.n_heads, -1)), v.unflatten(-1, (self.n_heads, -1))
-        y, own = self.mix(x, *heads, others, state)
+        qk, v = qk.unflatten(-1, (2 * self.n_heads, -1)), v.unflatten(-1, (self.n_heads, -1))
+        y, own = self.mix(x, qk, v, tuple(others), state)
         return self.out(y), {**own, **new}
 
     def activate(self, qkv: Tensor) -> Tensor:
@@ -68,5 +68,7 @@ class MatrixMemory(Layer):
         return qkv
 
     @abstractmethod
-    def mix(self, x: Seq, qk: Tensor, v: Tensor, others: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def mix(
+        self, x: Seq, qk: Tensor, v: Tensor, others: tuple[Tensor, ...], state: State | None
+    ) -> tuple[Tensor, State]:
         """qk [B,T,2H,K] (the queries' heads, then the keys'), v [B,T,H,V], others [B,T,*] -> y [B,T,H*V], new state."""

@@ -25,24 +25,28 @@ class _Retention(MatrixMemory):
     k is not scaled by K^(-1/2): the norm behind takes any scale out again, and eps * K is what the scale leaves there.
     """
 
-    def __init__(self, d_model: int, n_heads: int, value_factor: int, short_conv: int, eps: float, logits: int) -> None:
-        super().__init__(d_model, n_heads, value_factor, short_conv, value_factor * d_model + logits)
+    def __init__(
+        self, d_model: int, n_heads: int, value_factor: int, short_conv: int, eps: float, *logits: int
+    ) -> None:
+        super().__init__(d_model, n_heads, value_factor, short_conv, value_factor * d_model, *logits)
         if self.d_head % 2:
             raise ValueError(f"{type(self).__name__}: positions turn pairs; d_model/n_heads={self.d_head} is odd")
-        self.eps, self.logits = eps, logits
+        self.eps = eps
 
     def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
         state = super().init_state(batch, like=like)
         return {**state, "t": cast(Tensor, state["S"]).new_zeros(batch, dtype=torch.int64)}
 
-    def mix(self, x: Seq, qk: Tensor, v: Tensor, others: Tensor, state: State | None) -> tuple[Tensor, State]:
-        gate, logits = others.split((self.d_value, self.logits), -1)
+    def mix(
+        self, x: Seq, qk: Tensor, v: Tensor, others: tuple[Tensor, ...], state: State | None
+    ) -> tuple[Tensor, State]:
+        gate, *logits = others
         S, t, positions = None, None, None
         if state is not None:
             S = cast(Tensor, state["S"])
             positions, t = count(x, cast(Tensor, state["t"]))
         q, k = ops.rotate(qk, positions, closed=True).chunk(2, 2)
-        log_decay = self.log_decay(logits, k)
+        log_decay = self.log_decay(k, *logits)
         if state is not None and not x.dense:  # an absent frame writes nothing and lets nothing fade
             k, log_decay = torch.where(x.mask[..., None, None], k, 0), torch.where(x.mask[..., None], log_decay, 0)
         y, S = ops.retention(q, k, v, log_decay, S)
@@ -50,7 +54,7 @@ class _Retention(MatrixMemory):
         return y, {"S": S} if t is None else {"S": S, "t": t}
 
     @abstractmethod
-    def log_decay(self, logits: Tensor, k: Tensor) -> Tensor:
+    def log_decay(self, k: Tensor, *logits: Tensor) -> Tensor:
         """[H], or [B,T,H] from the frame's logits; in the dtype of k."""
 
 
@@ -70,9 +74,9 @@ class Retention(_Retention):
     def __init__(
         self, d_model: int, n_heads: int = 4, value_factor: int = 1, short_conv: int = 0, eps: float = 1e-6
     ) -> None:
-        super().__init__(d_model, n_heads, value_factor, short_conv, eps, 0)
+        super().__init__(d_model, n_heads, value_factor, short_conv, eps)
 
-    def log_decay(self, logits: Tensor, k: Tensor) -> Tensor:
+    def log_decay(self, k: Tensor, *logits: Tensor) -> Tensor:
         decay = _fixed if tracing() else _kept
         return decay(self.n_heads, k.dtype, k.device)
 
@@ -99,8 +103,8 @@ class GatedRetention(_Retention):
         super().__init__(d_model, n_heads, value_factor, short_conv, eps, n_heads)
         self.tau = tau
 
-    def log_decay(self, logits: Tensor, k: Tensor) -> Tensor:
-        return F.logsigmoid(logits.to(k.dtype)) / self.tau
+    def log_decay(self, k: Tensor, *logits: Tensor) -> Tensor:
+        return F.logsigmoid(logits[0].to(k.dtype)) / self.tau
 
 
 class LinearAttention(MatrixMemory):
@@ -118,14 +122,16 @@ class LinearAttention(MatrixMemory):
     def __init__(
         self, d_model: int, n_heads: int = 4, value_factor: int = 1, short_conv: int = 0, eps: float = 1e-6
     ) -> None:
-        super().__init__(d_model, n_heads, value_factor, short_conv, 0)
+        super().__init__(d_model, n_heads, value_factor, short_conv)
         self.eps = eps
 
     def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
         state = super().init_state(batch, like=like)
         return {**state, "S": F.pad(cast(Tensor, state["S"]), (0, 1))}
 
-    def mix(self, x: Seq, qk: Tensor, v: Tensor, others: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def mix(
+        self, x: Seq, qk: Tensor, v: Tensor, others: tuple[Tensor, ...], state: State | None
+    ) -> tuple[Tensor, State]:
         q, k = (F.elu(qk) + 1).chunk(2, 2)
         if state is not None and not x.dense:
             k = torch.where(x.mask[..., None, None], k, 0)

@@ -14,7 +14,7 @@ from lamina.core import Layer, Seq, State, StreamSpec
 from lamina.core.layer import state_dtype
 from lamina.layers.short_conv import ShortConv, convolved
 
-__all__ = ["Mamba", "step_bias"]
+__all__ = ["Mamba", "rate", "step_bias"]
 
 DT_MIN, DT_MAX = 1e-3, 1e-1  # step sizes at the start, spread evenly on a log scale
 
@@ -96,8 +96,7 @@ class Mamba(Layer):
         if state is not None:
             h = cast(Tensor, state["h"])
             dt = dt if x.dense else torch.where(x.mask[..., None], dt, 0)  # an absent frame takes no time
-        A = -torch.exp(self.A_log.to(state_dtype(self.A_log)))
-        y, new["h"] = ops.selective_scan(u, dt, A, B, C, self.D, h)
+        y, new["h"] = ops.selective_scan(u, dt, rate(self.A_log), B, C, self.D, h)
         return self.out_proj(y * F.silu(z)), new
 
     def _choices(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,6 +106,11 @@ class Mamba(Layer):
             return dt.expand(*frames, -1), self.B.expand(*frames, -1), self.C.expand(*frames, -1)
         d, B, C = self.x_proj(u).split((self.dt_rank, self.d_state, self.d_state), -1)
         return F.softplus(self.dt_proj(d)), B, C
+
+
+def rate(A_log: Tensor) -> Tensor:
+    """-exp(A_log) in float32 or wider."""
+    return -(A_log if A_log.dtype in (torch.float32, torch.float64) else A_log.float()).exp()
 
 
 def step_bias(width: int) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lamina.ops._shapes import fits, working_dtype
+from lamina.ops._shapes import fits, one_dtype, working_dtype
 from lamina.ops._short_conv import aten, ref
 from lamina.ops.registry import Impl, Op
 
@@ -37,10 +37,11 @@ def short_conv(
         state = x.new_zeros(sizes["B"], sizes["kernel"] - 1, sizes["C"], dtype=working_dtype(x))
     fits("short_conv", ("state", state, "B kernel-1 C"), sizes={**sizes, "kernel-1": sizes["kernel"] - 1})
     dtype = working_dtype(x, state)
-    window = torch.cat([state.to(dtype), x.to(dtype)], 1)  # [B,kernel-1+T,C]
-    inputs = (window, weight.to(dtype), None if bias is None else bias.to(dtype))
+    state, x_wide, weight = one_dtype(dtype, state, x, weight)
+    window = torch.cat([state, x_wide], 1)  # [B,kernel-1+T,C]
+    inputs = (window, weight, None if bias is None else bias.to(dtype))
     run: Callable[..., Tensor] = SHORT_CONV.choose(impl, *inputs).run
-    return run(*inputs).to(x.dtype), _last(window, state.shape[1], mask).to(state.dtype)
+    return run(*inputs).to(x.dtype), _last(window, state.shape[1], mask)
 
 
 def _last(window: Tensor, frames: int, mask: Tensor | None) -> Tensor:
