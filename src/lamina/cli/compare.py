@@ -15,6 +15,8 @@ from lamina.cli.train import DATA_HELP
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lamina.compare.studies import Study
+
 __all__ = ["register"]
 
 
@@ -25,15 +27,22 @@ def register(app: typer.Typer) -> None:
 def compare(
     data: Annotated[str, typer.Argument(help=DATA_HELP)] = "digits",
     params: Annotated[str, typer.Option(help="Weights of each structure: 60k, 1.5M.")] = "60k",
-    minutes: Annotated[float, typer.Option(help="Time for the whole run; it sets the steps.")] = 5.0,
+    minutes: Annotated[
+        float | None, typer.Option(help="Time for the whole run; it sets the steps. Default 5; a study 25.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of each training, in place of --minutes.")] = None,
     seeds: Annotated[int, typer.Option(help="Trainings at the chosen learning rate.")] = 3,
-    names: Annotated[str | None, typer.Option("--models", help="Structures, such as lstm,gru,lenet.")] = None,
+    names: Annotated[
+        str | None, typer.Option("--models", help="Structures, such as lstm,gru,lenet; lstm+conv, mamba-conv.")
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="More than eight structures, and the mixers' stacks.")
     ] = False,
-    lr: Annotated[str, typer.Option(help="The learning rates tried for each.")] = "1e-3,3e-3,1e-2,3e-2",
-    batch_size: Annotated[int, typer.Option(help="Examples a step.")] = 64,
+    lr: Annotated[
+        str | None, typer.Option(help="The learning rates tried for each. Default 1e-3,3e-3,1e-2,3e-2.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples a step. Default 64; a study 32.")] = None,
+    pairs: Annotated[str | None, typer.Option(help="For recall: the numbers of key-value pairs, 4,8,16,32.")] = None,
     out: Annotated[Path | None, typer.Option(help="The folder; default runs/compare-DATA.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove an earlier comparison there first.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -47,8 +56,15 @@ def compare(
     lamina compare adding --models rnn,lstm,transformer --params 20k --minutes 3
 
     lamina compare mine.npz --out runs/mine --json
+
+    Three studies of what a state remembers, each structure without the short convolution and with it:
+
+    lamina compare recall --pairs 4,8,16,32            key-value pairs that a state holds
+
+    lamina compare copy                                tokens kept among noise
+
+    lamina compare induction                           trained at 64 frames, tested to 1,024
     """
-    from lamina import data as sets
     from lamina.cli.train import folder_name, number
     from lamina.compare.engine import compare as run
     from lamina.compare.plan import Settings
@@ -57,18 +73,20 @@ def compare(
     chosen = None if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
     if chosen == ():
         raise UserError(f"--models {names!r}: names no structure; write them like lstm,gru")
+    study, where = _asked(data, pairs)
+    usual = Settings() if study is None else study
     settings = Settings(
-        sets.where(data),
+        where,
         number(params, "--params"),
-        minutes,
+        usual.minutes if minutes is None else minutes,
         steps,
         seeds,
-        chosen or (),
+        chosen or (() if study is None or everything else study.models()),
         everything,
-        _rates(lr),
-        batch_size,
+        usual.lr_grid if lr is None else _rates(lr),
+        usual.batch_size if batch_size is None else batch_size,
     )
-    folder = out or Path("runs") / f"compare-{folder_name(settings.data)}"
+    folder = out or Path("runs") / f"compare-{folder_name(where if study is None else data)}"
     watch, close = _watcher()
     try:
         results = run(settings, folder, fresh=fresh, watch=watch)
@@ -78,6 +96,29 @@ def compare(
         print(json.dumps(results, indent=1, allow_nan=False))
     else:
         _summary(results, folder)
+
+
+def _asked(data: str, pairs: str | None) -> tuple[Study | None, str]:
+    """The study that a name stands for, if any, and the data set."""
+    from lamina import data as sets
+    from lamina.compare.studies import STUDIES, study_of
+    from lamina.core.config import UserError, nearest
+
+    if found := study_of(data):
+        study, options = found
+        if pairs is not None and study is not STUDIES["recall"]:
+            raise UserError("--pairs: only recall has key-value pairs; leave it out")
+        if pairs is not None:
+            options |= sets.named.parse(f"mqar:pairs={pairs.replace(',', '+')}", sets.DATA)[1]
+        return study, study.name(options)
+    if pairs is not None:
+        raise UserError(f"--pairs: only recall has key-value pairs; write lamina compare recall --pairs {pairs}")
+    try:
+        return None, sets.where(data)
+    except UserError:
+        if data.partition(":")[0] in sets.DATA:
+            raise
+        raise nearest(data, [*sets.DATA, *STUDIES], "data set") from None
 
 
 def _rates(text: str) -> tuple[float, ...]:

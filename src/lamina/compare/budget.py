@@ -45,29 +45,30 @@ class Solved:
         return f"no width meets {budget:,} weights; the nearest has {self.params:,}, {abs(self.off):,.1%} {side} it"
 
 
-def count(name: str, keys: dict[str, Any], dataset: DataSet) -> int:
+def count(name: str, keys: dict[str, Any], dataset: DataSet, taps: int = 0) -> int:
     """Weights of a model with its stem and head around it, counted without making them (on the meta device).
 
     Raises CannotTake where the structure cannot take the data.
     """
     with torch.device("meta"):
-        return params(Order(name, keys, dataset.name).build(dataset))
+        return params(Order(name, keys, dataset.name, taps=taps).build(dataset))
 
 
-def solve(name: str, dataset: DataSet, budget: int, fixed: dict[str, Any] | None = None) -> Solved:
+def solve(name: str, dataset: DataSet, budget: int, fixed: dict[str, Any] | None = None, taps: int = 0) -> Solved:
     """The keys with which a model comes nearest to `budget` weights on that data.
 
     First all of the model's knobs grow or shrink together, so that it keeps its proportions; then its last, finest knob
     alone takes up the rest, for the coarse sizes found and their neighbours. Within the tolerance the best-proportioned
-    size wins, otherwise the nearest. fixed: keys that stay as they are. Always gives a Solved; see `feasible`.
+    size wins, otherwise the nearest. fixed: keys that stay as they are. taps: of a short convolution behind
+    the stem. Always gives a Solved; see `feasible`.
     """
     row = models.find(name)
-    return _Search(row, dataset, budget, dict(fixed or {})).solve()
+    return _Search(row, dataset, budget, dict(fixed or {}), taps).solve()
 
 
 class _Search:
-    def __init__(self, row: Model, dataset: DataSet, budget: int, fixed: dict[str, Any]) -> None:
-        self.row, self.dataset, self.budget, self.fixed = row, dataset, budget, fixed
+    def __init__(self, row: Model, dataset: DataSet, budget: int, fixed: dict[str, Any], taps: int) -> None:
+        self.row, self.dataset, self.budget, self.fixed, self.taps = row, dataset, budget, fixed, taps
         self.knobs = [knob for knob in row.knobs if knob.key not in fixed]
         config = row.config_of(fixed).of(fixed, row.name)
         # a knob without a value of its own, such as d_ff = 4 * d_model, follows the others
@@ -120,7 +121,7 @@ class _Search:
     def _count(self, sizes: dict[str, int]) -> int:
         key = tuple(sorted(sizes.items()))
         if key not in self.known:
-            self.known[key] = count(self.row.name, {**self.fixed, **sizes}, self.dataset)
+            self.known[key] = count(self.row.name, {**self.fixed, **sizes}, self.dataset, self.taps)
         return self.known[key]
 
 

@@ -18,14 +18,14 @@ from lamina.compare.plan import MOST_PASSES, Entry, Job, Plan, Settings
 from lamina.compare.pool import Pool
 from lamina.compare.results import Records, results
 from lamina.compare.search import chosen_rate, finals, grid, pending
+from lamina.compare.structure import structure
 from lamina.compare.trial import POINTS
 from lamina.compare.watch import Watcher
 from lamina.core.config import UserError
 from lamina.data import DataSet
 from lamina.data.batch import in_order
-from lamina.models import find
 from lamina.tasks import TASKS, Metric, Task
-from lamina.train import Order
+from lamina.train import evaluate
 from lamina.train.machine import cores
 
 __all__ = ["compare", "steps_that_fit"]
@@ -33,7 +33,7 @@ __all__ = ["compare", "steps_that_fit"]
 MOST_WORKERS = 8
 SHARE = 0.85  # of the minutes is planned; the rest is for a machine that slows down
 LEAST_STEPS = 20
-AFTER = (4.0, 3.0)  # seconds behind the trainings: the report, and each structure's scores and latency
+AFTER = (4.0, 3.0)  # seconds behind the trainings: the report, and each structure's latency
 
 
 def compare(
@@ -55,7 +55,7 @@ def compare(
     watch.stage(f"reading {settings.data}")
     dataset = sets.load(settings.data)
     for name in settings.models:
-        find(name)  # before the folder is made
+        structure(name)  # before the folder is made
     with folder.claimed(fresh=fresh):
         run = _Run(settings, dataset, folder, watch, min(workers or cores(), MOST_WORKERS))
         try:
@@ -141,7 +141,10 @@ class _Run:
         return costs
 
     def _steps(self, costs: list[dict[str, float]], spent: float) -> int:
-        behind = AFTER[0] + AFTER[1] * len(costs)
+        # networks of the chosen rates meet the test parts, as the dev part was scored in the warm-up
+        parts = sum(split.x.numel() for split in (self.dataset.test, *self.dataset.probes.values()))
+        scores = self.settings.seeds * sum(c["score"] for c in costs) * parts / self.dataset.dev.x.numel()
+        behind = AFTER[0] + AFTER[1] * len(costs) + scores
         seconds = 60 * self.settings.minutes * SHARE - spent - behind
         per_epoch = max(1, len(self.dataset.train) // self.settings.batch_size)
         most = None if self.dataset.examples is not None else MOST_PASSES * per_epoch
@@ -222,7 +225,6 @@ class _Run:
 
     def _score(self, plan: Plan) -> dict[Job, dict[str, Any]]:
         """The one look at the test part: each seed of the chosen rate, after everything has been chosen."""
-        self.watch.stage("scoring the test part")
         found: dict[Job, dict[str, Any]] = {}
         for entry in plan.ready:
             for job in self._finals(plan, entry.model):
@@ -230,8 +232,11 @@ class _Run:
                     continue
                 record = self.folder.read(_score_name(job))
                 if record is None:
-                    score, examples = _judged(self._trained(entry, job), self.dataset)
-                    record = {"score": score, "examples": examples}
+                    self.watch.stage(f"scoring {job.model}, seed {job.seed}, on the test part")
+                    task = self._trained(entry, job)
+                    score, examples = _judged(task, self.dataset)
+                    probes = {str(n): evaluate(task, split) for n, split in self.dataset.probes.items()}
+                    record = {"score": score, "examples": examples, "probes": probes}
                     self.folder.write(_score_name(job), record)
                 found[job] = record
         return found
@@ -252,7 +257,7 @@ class _Run:
         return found
 
     def _task(self, entry: Entry, seed: int) -> Task:
-        return Order(entry.model, entry.keys, self.dataset.name, seed=seed).build(self.dataset)
+        return structure(entry.model).build(entry.keys, self.dataset, seed)
 
     def _trained(self, entry: Entry, job: Job) -> Task:
         task, path = self._task(entry, job.seed), self._weights(job)

@@ -7,8 +7,8 @@ import torch
 from lamina import models
 from lamina.compare.budget import solve
 from lamina.compare.plan import Entry, Settings
+from lamina.compare.structure import structure
 from lamina.data import CannotTake, DataSet
-from lamina.train import Order
 
 __all__ = ["MOST", "entries", "entry"]
 
@@ -22,7 +22,7 @@ def entries(settings: Settings, dataset: DataSet) -> tuple[tuple[Entry, ...], tu
     eight could run, the families take turns, so that every idea is shown before a second of its kind.
     """
     if settings.models:
-        names = list(dict.fromkeys(models.find(name).name for name in settings.models))
+        names = list(dict.fromkeys(structure(name).name for name in settings.models))
         return tuple(entry(name, settings, dataset) for name in names), ()
     every = _distinct(list(models.MODELS))
     known = [name for name in every if settings.all or models.MODELS[name].kind == "model"]
@@ -38,16 +38,18 @@ def entries(settings: Settings, dataset: DataSet) -> tuple[tuple[Entry, ...], tu
 
 def entry(name: str, settings: Settings, dataset: DataSet) -> Entry:
     """One structure's part of the plan."""
+    found = structure(name)
     try:
-        solved = solve(name, dataset, settings.params)
+        solved = solve(found.model.name, dataset, settings.params, found.keys, found.taps)
     except CannotTake as error:
         return Entry(name, "cannot take the data", error.reason)
     if not solved.feasible:
         return Entry(name, "infeasible", solved.reason(settings.params), solved.keys, params=solved.params)
     with torch.device("meta"):
-        task = Order(name, solved.keys, dataset.name).build(dataset)
+        task = found.build(solved.keys, dataset)
     config = task.backbone.config.model_dump(mode="json")  # type: ignore[union-attr, operator]
-    return Entry(name, "ready", None, solved.keys, config, solved.params, task.view.text)
+    view = f"{task.view.text}, {found.where}" if found.where else task.view.text
+    return Entry(name, "ready", None, solved.keys, config, solved.params, view)
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from lamina.compare.report_charts import families
 from lamina.compare.report_csv import csv_text
 from lamina.compare.report_parts import details, first
-from lamina.compare.report_rows import order
+from lamina.compare.report_rows import order, probed
 from lamina.compare.report_table import comparison
 from lamina.compare.report_text import clean, embed, esc, exact, scale_of, sentences, short
 from lamina.core.config import UserError
@@ -47,7 +47,7 @@ def page(results: dict[str, Any], library: str, *, shared_js: bool = False) -> s
 
     The page's own policy lets it load nothing: scripts run only if their hash is named in it.
     """
-    rows = order(results.get("rows") or [], str(results.get("better")))
+    rows = [probed(row) for row in order(results.get("rows") or [], str(results.get("better")))]
     scale = scale_of(results)
     name = str(results.get("name") or "data")
     verdict = str(results.get("verdict") or f"A comparison on {name}")

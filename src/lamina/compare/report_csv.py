@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from statistics import fmean
 from typing import Any
 
 __all__ = ["COLUMNS", "csv_text"]
@@ -19,6 +20,7 @@ COLUMNS = [
     "score",
     "score_sd",
     "scores",
+    "probes",
     "seeds",
     "lr",
     "dev_score",
@@ -48,6 +50,7 @@ def csv_text(results: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     writer.writerow(COLUMNS)
     for row in rows:
         full = {"status": "done", **row, "metric": results.get("metric")}
+        full["probes"] = [f"{n}={fmean(scores)!r}" for n, scores in row.get("probes") or []] or None
         writer.writerow([_cell(full.get(name)) for name in COLUMNS])
     return out.getvalue()
 

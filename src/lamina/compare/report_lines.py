@@ -10,7 +10,7 @@ from lamina.compare.report_charts import padded
 from lamina.compare.report_families import family
 from lamina.compare.report_text import Scale, bytes_text, exact, short, three
 
-__all__ = ["curve", "memory"]
+__all__ = ["curve", "dash", "memory"]
 
 Row = dict[str, Any]
 Chart = dict[str, Any]
@@ -43,7 +43,7 @@ def curve(results: dict[str, Any], rows: list[Row], scale: Scale, what: str) -> 
     lines = [line for line in lines if len(line["x"]) > 1]  # a single point is no curve
     if not lines:
         return None
-    _dash(lines)
+    dash(lines)
     ys = [v for line in lines for v in line["lo"] + line["hi"]]
     log = (not dev or scale.suffix != "%") and min(ys) > 0 and max(ys) > 10 * min(ys)
     refs = []
@@ -78,7 +78,7 @@ def memory(rows: list[Row]) -> Chart | None:
             lines.append(_memory_line(row["model"], family(row.get("family")).name, points))
     if not lines:
         return None
-    _dash(lines)
+    dash(lines)
     frames = sorted({n for line in lines for n in line["x"]})
     reference = _full_cache(rows, frames)
     if reference:
@@ -150,7 +150,8 @@ def _over_seeds(runs: list[dict[str, Any]], row: Row, what: str) -> list[tuple[f
     return [(n, sum(vs) / len(vs), min(vs), max(vs)) for n, vs in sorted(means.items())]
 
 
-def _dash(lines: list[Chart]) -> None:
+def dash(lines: list[Chart]) -> None:
+    """Gives lines of one family dashes that tell them apart."""
     seen: dict[str, int] = defaultdict(int)
     for line in lines:
         line["dash"] = DASHES[seen[line["family"]] % len(DASHES)]

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from lamina.compare import report_charts as charts
-from lamina.compare.report_families import FAMILIES, OTHER, mark
 from lamina.compare.report_lines import curve, memory
+from lamina.compare.report_pieces import figure, line_table, listed, named, part
+from lamina.compare.report_recall import asked, is_recall, lead, memory_text
 from lamina.compare.report_rows import why
 from lamina.compare.report_table import table
 from lamina.compare.report_text import Scale, bytes_text, esc, exact, short, three
@@ -21,6 +22,12 @@ Cell = tuple[Any, str]
 
 def first(results: dict[str, Any], rows: list[Row], scale: Scale) -> tuple[str, list[Chart]]:
     """The picture that proves the sentence, and its description for the drawing script."""
+    if is_recall(results) and (states := lead(results, rows, scale)):
+        return states
+    return _tradeoff(results, rows, scale)
+
+
+def _tradeoff(results: dict[str, Any], rows: list[Row], scale: Scale) -> tuple[str, list[Chart]]:
     chart = charts.tradeoff(results, rows, scale)
     if chart is None:
         return '<p class="empty">No structure has a score, so there is nothing to draw; the table says why.</p>', []
@@ -30,14 +37,16 @@ def first(results: dict[str, Any], rows: list[Row], scale: Scale) -> tuple[str, 
     side = " To the right: up to the p95 of the step time, batch of 1 on one thread." if steps else ""
     better = "Higher" if scale.better == "higher" else "Lower"
     text = f"{better} and further left is better. {up}{side} Dot area: weights.{_whole(rows) if steps else ''}"
-    return _figure(chart, text + _left_out(rows, chart, reasons=False), key=True), [chart]
+    return figure(chart, text + _left_out(rows, chart, reasons=False), key=True), [chart]
 
 
 def details(results: dict[str, Any], rows: list[Row], scale: Scale) -> tuple[str, list[Chart]]:
-    """Everything below the table, folded but for the memory picture, and the charts in it."""
+    """Everything below the table, folded but for the pictures of the states, and the charts in it."""
     made: list[Chart] = []
+    led = is_recall(results) and lead(results, rows, scale) is not None  # by the states
     parts = [
-        _memory(rows, made),
+        asked(results, rows, scale, made),
+        _step_time(results, rows, scale, made) if led else _memory(rows, made),
         _curves(results, rows, scale, made),
         _size(results, rows, scale, made),
         _latency(rows, made),
@@ -50,27 +59,19 @@ def details(results: dict[str, Any], rows: list[Row], scale: Scale) -> tuple[str
     return "\n".join(p for p in parts if p), made
 
 
+def _step_time(results: dict[str, Any], rows: list[Row], scale: Scale, made: list[Chart]) -> str:
+    html, found = _tradeoff(results, rows, scale)
+    made += found
+    return part("time", "Score against step time", "what an answer costs", html)
+
+
 def _memory(rows: list[Row], made: list[Chart]) -> str:
     chart = memory(rows)
     if chart is None:
         return ""
     made.append(chart)
-    text = (
-        "A state is what a stream must keep between two frames. Lines that stay level never grow, however long it runs."
-    )
-    reference = [line["about"] for line in chart["lines"] if line.get("about")]
-    if reference:
-        text += f" The dotted line is a reference, computed and not measured: {reference[0]}."
-    none = [r["model"] for r in rows if r.get("state_curve") and not any(b for _, b in r["state_curve"])]
-    if none:
-        text += f" Without any state: {', '.join(none)}."
-    still = [f"{r['model']} ({why(r)})" for r in rows if r.get("status", "done") == "done" and not r.get("state_curve")]
-    if still:
-        text += f" Not drawn: {', '.join(still)}."
-    values = _line_table(chart, "Frames", bytes_text)
-    return _part(
-        "memory", "Memory", "state against the length of the stream", _figure(chart, text) + values, opened=True
-    )
+    body = figure(chart, memory_text(chart, rows)) + line_table(chart, "Frames", bytes_text)
+    return part("memory", "Memory", "state against the length of the stream", body, opened=True)
 
 
 def _curves(results: dict[str, Any], rows: list[Row], scale: Scale, made: list[Chart]) -> str:
@@ -84,11 +85,11 @@ def _curves(results: dict[str, Any], rows: list[Row], scale: Scale, made: list[C
         if chart is None:
             continue
         made.append(chart)
-        figures += _figure(chart, f"{text} Line: the mean over the seeds; band: from the least to the most.")
-        values += _line_table(chart, "Training step", short)
+        figures += figure(chart, f"{text} Line: the mean over the seeds; band: from the least to the most.")
+        values += line_table(chart, "Training step", short)
     if not figures:
         return ""
-    return _part(
+    return part(
         "curves", "Learning curves", "at the chosen learning rate", f'<div class="pair">{figures}</div>{values}'
     )
 
@@ -107,8 +108,8 @@ def _size(results: dict[str, Any], rows: list[Row], scale: Scale, made: list[Cha
             "params": "The weights each structure really has; the band is what the budget tolerates.",
             "flops_per_example": "Floating-point operations for the forward pass of one example.",
         }[key]
-        figures += _figure(chart, text)
-    return _part("size", "Score against weights and FLOPs", "", f'<div class="pair">{figures}</div>') if figures else ""
+        figures += figure(chart, text)
+    return part("size", "Score against weights and FLOPs", "", f'<div class="pair">{figures}</div>') if figures else ""
 
 
 def _latency(rows: list[Row], made: list[Chart]) -> str:
@@ -121,7 +122,7 @@ def _latency(rows: list[Row], made: list[Chart]) -> str:
     frames = [f"{r['model']} {short(r['latency_frames'])}" for r in rows if r.get("latency_frames") is not None]
     if frames:
         text += f" Algorithmic latency, in frames, comes on top: {', '.join(frames)}."
-    return _part("latency", "Latency", "step time at p50, p95 and p99", _figure(chart, text + _left_out(rows, chart)))
+    return part("latency", "Latency", "step time at p50, p95 and p99", figure(chart, text + _left_out(rows, chart)))
 
 
 def _seeds(rows: list[Row], scale: Scale) -> str:
@@ -136,8 +137,8 @@ def _seeds(rows: list[Row], scale: Scale) -> str:
     for row in with_scores:
         seeds = [*row["scores"], *[None] * (most - len(row["scores"]))]
         cells = [(s, scale.show(s) if s is not None else "no score") for s in seeds]
-        body.append([(row["model"], _name(row)), *cells])
-    return _part(
+        body.append([(row["model"], named(row)), *cells])
+    return part(
         "seeds",
         "Each seed",
         f"{scale.title.lower()} on the test part",
@@ -165,7 +166,7 @@ def _trials(results: dict[str, Any], scale: Scale) -> str:
                 (outcome, esc(outcome)),
             ]
         )
-    return _part("trials", "Each trial", f"{len(trials)} trainings", table("trials-table", "Each trial", headers, body))
+    return part("trials", "Each trial", f"{len(trials)} trainings", table("trials-table", "Each trial", headers, body))
 
 
 def _settings(rows: list[Row], scale: Scale) -> str:
@@ -181,14 +182,14 @@ def _settings(rows: list[Row], scale: Scale) -> str:
         none = f'<span class="none">{esc(status if status != "done" else "not recorded")}</span>'
         body.append(
             [
-                (row["model"], _name(row)),
+                (row["model"], named(row)),
                 (paper, esc(paper or "no paper named")),
                 (rate, short(rate) if rate is not None else none),
                 (dev, scale.show(dev) if dev is not None else none),
                 (keys, f"<code>{esc(keys)}</code>" if keys else none),
             ]
         )
-    return _part(
+    return part(
         "settings",
         "Each setting",
         "what every structure was built with",
@@ -242,7 +243,7 @@ def _method(results: dict[str, Any], scale: Scale) -> str:
         pairs.append(
             ("Constant guess", f"{scale.full(results['chance'])} on the test part, from one answer for every example")
         )
-    return _part("method", "How it was measured", "data and budget", _pairs(pairs))
+    return part("method", "How it was measured", "data and budget", listed(pairs))
 
 
 def _environment(results: dict[str, Any]) -> str:
@@ -250,23 +251,10 @@ def _environment(results: dict[str, Any]) -> str:
     env = [("CPU" if k == "cpu" else k, v) for k, v in env]
     if results.get("created"):
         env.append(("Made", str(results["created"]).replace("T", " ")))
-    body = _pairs(env)
+    body = listed(env)
     if results.get("command"):
         body += f"<p>This command makes the page again:</p><pre tabindex='0'>{esc(results['command'])}</pre>"
-    return _part("environment", "Environment and command", "to make this page again", body)
-
-
-def _figure(chart: Chart, caption: str, key: bool = False) -> str:
-    marks = ""
-    if key:
-        drawn = {d["family"] for d in chart["dots"]}
-        names = [*FAMILIES, OTHER.name]
-        marks = "".join(f"<li>{mark(n)}{esc(n)}</li>" for n in names if n in drawn)
-        marks = f'<ul class="key" aria-label="Families">{marks}</ul>'
-    return (
-        f'<figure><div class="chart" id="chart-{esc(chart["id"])}" role="img" aria-label="{esc(chart["alt"])}"></div>'
-        f"<figcaption>{marks}{esc(caption)}</figcaption></figure>"
-    )
+    return part("environment", "Environment and command", "to make this page again", body)
 
 
 def _whole(rows: list[Row]) -> str:
@@ -286,38 +274,3 @@ def _left_out(rows: list[Row], chart: Chart, reasons: bool = True) -> str:
     if not reasons:
         return " Not drawn, for the reasons in the table: " + ", ".join(str(r["model"]) for r in out) + "."
     return " Not drawn: " + "; ".join(f"{r['model']} ({why(r) or 'no score'})" for r in out) + "."
-
-
-def _line_table(chart: Chart, across: str, show: Any) -> str:
-    """The lines of a chart as a table: one row a line, at most eight places along the x axis."""
-    places = sorted({x for line in chart["lines"] for x in line["x"]})
-    if len(places) > 8:
-        places = [places[round(i * (len(places) - 1) / 7)] for i in range(8)]
-    headers = [(across, False), *((short(p) if p < 1000 else exact(p), True) for p in places)]
-    body: list[list[Cell]] = []
-    for line in chart["lines"]:
-        found = dict(zip(line["x"], line["y"], strict=True))
-        cells = [(found.get(p), show(found[p]) if p in found else "not recorded") for p in places]
-        body.append([(line["name"], esc(line["name"])), *cells])
-    title = chart["y"]["title"]
-    inner = table(f"{chart['id']}-values", title, headers, body)
-    return f'<details class="values"><summary>{esc(title)}, as a table</summary>{inner}</details>'
-
-
-def _part(name: str, title: str, more: str, body: str, opened: bool = False) -> str:
-    tail = f" <span>{esc(more)}</span>" if more else ""
-    mode = " open" if opened else ""
-    return f'<details class="part" id="{name}"{mode}><summary>{esc(title)}{tail}</summary>{body}</details>'
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> str:
-    def text(value: Any) -> str:
-        if isinstance(value, list):
-            return " x ".join(map(str, value))
-        return exact(value) if isinstance(value, int) and not isinstance(value, bool) and value >= 1000 else str(value)
-
-    return "<dl>" + "".join(f"<dt>{esc(k)}</dt><dd>{esc(text(v))}</dd>" for k, v in pairs) + "</dl>"
-
-
-def _name(row: Row) -> str:
-    return f"{mark(row.get('family'))}{esc(row['model'])}"

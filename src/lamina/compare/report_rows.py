@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-__all__ = ["STATUS", "best_score", "best_step", "missing", "order", "why"]
+__all__ = ["STATUS", "best_score", "best_step", "missing", "order", "probed", "why"]
 
 Row = dict[str, Any]
 
@@ -23,6 +23,11 @@ def order(rows: list[Row], better: str) -> list[Row]:
         return rank, score is None, sign * score if score is not None else 0.0, str(row.get("model"))
 
     return sorted(rows, key=key)
+
+
+def probed(row: Row) -> Row:
+    """The row with its further test parts as columns: "probe-8" is the mean score of the part of 8."""
+    return row | {f"probe-{n}": statistics.fmean(scores) for n, scores in row.get("probes") or []}
 
 
 def why(row: Row) -> str:

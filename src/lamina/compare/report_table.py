@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,7 @@ def _columns(results: dict[str, Any], rows: list[Row], scale: Scale) -> list[Col
 
     return [
         Column(scale.title, "score", score),
+        *(_probe(n, str(results.get("probe")), scale) for n in _numbers(rows)),
         Column("Weights", "params", lambda row: exact(row["params"])),
         Column(f"{frame_unit}FLOP a\u00a0frame", "flops_per_frame", plain("flops_per_frame", per_frame)),
         Column(f"{example_unit}FLOP an\u00a0example", "flops_per_example", plain("flops_per_example", per_example)),
@@ -80,6 +82,20 @@ def _columns(results: dict[str, Any], rows: list[Row], scale: Scale) -> list[Col
         Column(f"State, {state_unit}B", "state_bytes", plain("state_bytes", state)),
         Column("Sees the data as", "view", lambda row: esc(row["view"]), number=False),
     ]
+
+
+def _probe(n: int, of: str, scale: Scale) -> Column:
+    """The score on one of the further test parts."""
+
+    def show(row: Row) -> str:
+        scores = dict(row["probes"])[n]
+        return scale.show(row[f"probe-{n}"], statistics.stdev(scores) if len(scores) > 1 else None)
+
+    return Column(f"{exact(n)} {of}", f"probe-{n}", show)
+
+
+def _numbers(rows: list[Row]) -> list[int]:
+    return next(([n for n, _ in row["probes"]] for row in rows if row.get("probes")), [])
 
 
 def _line(row: Row, columns: list[Column]) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 import lamina
-from lamina import models
 from lamina.compare.budget import TOLERANCE
 from lamina.compare.plan import Entry, Job, Plan
 from lamina.compare.search import chosen_rate, finals, grid
+from lamina.compare.structure import structure
 from lamina.compare.verdict import Scored, judge
 from lamina.data import NOT_ASKED, DataSet
 from lamina.tasks import Metric
@@ -42,7 +42,12 @@ def results(plan: Plan, dataset: DataSet, metric: Metric, records: Records, work
     rows = [_row(plan, entry, records, metric.better) for entry in plan.entries]
     scored = [_scored(plan, row, records) for row in rows if row["status"] == "done"]
     verdict = judge(
-        scored, name=dataset.name, metric=metric.name, better=metric.better, params=settings.params, chance=guess
+        scored,
+        name=dataset.title or dataset.name,
+        metric=metric.name,
+        better=metric.better,
+        params=settings.params,
+        chance=guess,
     )
     return {
         "schema": 1,
@@ -53,6 +58,7 @@ def results(plan: Plan, dataset: DataSet, metric: Metric, records: Records, work
         "metric": metric.name,
         "better": metric.better,
         "chance": guess,
+        "probe": dataset.probe if dataset.probes else None,
         "data": dataset.describe(),
         "budget": {
             "params": settings.params,
@@ -92,10 +98,11 @@ def chance(dataset: DataSet) -> float:
 
 
 def _row(plan: Plan, entry: Entry, records: Records, better: str) -> dict[str, Any]:
-    model = models.MODELS[entry.model]
+    model = structure(entry.model).model
     row: dict[str, Any] = {"model": entry.model, "paper": model.paper, "year": model.year, "family": model.family}
-    row |= dict.fromkeys(("score", "score_sd", "scores", "seeds", "lr", "dev_score", "train_s", *MEASURED))
+    row |= dict.fromkeys(("score", "score_sd", "scores", "probes", "seeds", "lr", "dev_score", "train_s", *MEASURED))
     row |= {"params": entry.params, "view": entry.view, "config": entry.config}
+    row["short_conv"] = bool(structure(entry.model).where)
     row |= {"status": entry.status, "reason": entry.reason, "warm_up_step_ms": entry.step_ms}
     row["streams"] = model.streams(model.make({}))[0]
     if not entry.ready:
@@ -109,6 +116,7 @@ def _row(plan: Plan, entry: Entry, records: Records, better: str) -> dict[str, A
     done = [job for job in jobs if records.trials[job]["status"] == "done"]
     lost = [job for job in jobs if job not in done]
     scores = [records.scores[job]["score"] for job in done]
+    probes = [records.scores[job].get("probes", {}) for job in done]
     measured = records.measured[entry.model]
     reasons = [measured["reason"]] if measured["reason"] else []
     if lost:
@@ -124,6 +132,7 @@ def _row(plan: Plan, entry: Entry, records: Records, better: str) -> dict[str, A
         "score": statistics.fmean(scores),
         "score_sd": statistics.stdev(scores) if len(scores) > 1 else None,
         "scores": scores,
+        "probes": [[int(n), [found[n] for found in probes]] for n in probes[0]],
         "seeds": [job.seed for job in done],
         "train_s": round(statistics.fmean(records.trials[job]["seconds"] for job in done), 3),
     }

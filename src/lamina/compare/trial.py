@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import save_file
 
 from lamina.compare.plan import Job
+from lamina.compare.structure import structure
 from lamina.core.config import SCHEMA
 from lamina.data import DataSet, Split
 from lamina.data.batch import in_order
 from lamina.tasks import Task
-from lamina.train import Order, checkpoint, evaluate, fit
+from lamina.train import checkpoint, evaluate, fit
 
 __all__ = ["POINTS", "run_trial", "step_seconds"]
 
@@ -35,7 +36,7 @@ def run_trial(
 
     report(step, loss, dev score so far) is called after each step. The test part is not looked at.
     """
-    task = Order(job.model, keys, dataset.name, steps, job.lr, job.seed, batch_size).build(dataset)
+    task = structure(job.model).build(keys, dataset, job.seed)
     dev: list[tuple[int, float]] = []
     every = max(1, steps // POINTS)
 
@@ -77,7 +78,7 @@ def run_trial(
 def step_seconds(model: str, keys: dict[str, Any], dataset: DataSet, batch_size: int) -> dict[str, float]:
     """Warm-up: {"step": seconds of a training step, "score": seconds to score the dev part}."""
     skip, least, most = WARM_UP
-    task = Order(model, keys, dataset.name, 1000, 1e-3, 0, batch_size).build(dataset)
+    task = structure(model).build(keys, dataset)
     at: list[float] = []
 
     def on_step(step: int, loss: float) -> bool:

@@ -56,6 +56,7 @@ def copy(
         n_classes=vocab,
         seed=seed,
         sizes=sizes,
+        title=f"selective copying of {tokens} tokens",
         probes={n: partial(make, length=n) for n in longer},
-        probe="frames among which the tokens stand",
+        probe="frames",
     )

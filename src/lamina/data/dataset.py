@@ -68,6 +68,7 @@ class DataSet:
     examples: Examples | None = field(default=None, repr=False, compare=False)
     probes: dict[int, Split] = field(default_factory=dict, repr=False)
     probe: str = ""
+    title: str = ""  # what a sentence calls it; default its name
 
     @property
     def n_out(self) -> int:

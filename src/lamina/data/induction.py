@@ -50,6 +50,7 @@ def induction(
         n_classes=vocab,
         seed=seed,
         sizes=sizes,
+        title=f"induction over {length} frames",
         probes={n: partial(make, length=n) for n in longer},
-        probe="frames of the sequence",
+        probe="frames",
     )

@@ -72,6 +72,7 @@ def mqar(
         n_classes=vocab,
         seed=seed,
         sizes=sizes,
+        title=f"recall of {numbers} pairs" if len(pairs) == 1 else f"recall of {min(pairs)} to {max(pairs)} pairs",
         probes={p: partial(make, pairs=(p,)) for p in pairs} if len(pairs) > 1 else {},
         probe="key-value pairs",
     )

@@ -11,6 +11,7 @@ __all__ = ["SIZES", "Sizes", "at_least", "token_task"]
 
 Sizes = tuple[int, int, int]
 SIZES: Sizes = (512, 512, 2048)  # a sample of the training examples, dev, test
+PROBED, FEWEST = 2**18, 64  # frames of a probe, and its examples at least
 
 
 def token_task(
@@ -22,16 +23,20 @@ def token_task(
     n_classes: int,
     seed: int,
     sizes: Sizes,
+    title: str,
     probes: dict[int, Examples] | None = None,
     probe: str = "",
 ) -> DataSet:
     """The data set of a function that makes examples: tokens [n,T] and a class a frame [n,T], NOT_ASKED elsewhere.
 
-    probes: makers of further test parts, as many examples each as the test part has.
+    probes: makers of further test parts, as many examples each as the test part has, but fewer of long ones.
     """
     generator = torch.Generator().manual_seed(2 * seed)
     train, dev, test = (Split(*examples(n, generator)) for n in sizes)
-    further = {number: Split(*make(sizes[2], generator)) for number, make in (probes or {}).items()}
+    further: dict[int, Split] = {}
+    for number, make in (probes or {}).items():
+        frames = make(1, generator)[0].shape[1]
+        further[number] = Split(*make(min(sizes[2], max(FEWEST, PROBED // frames)), generator))
     return DataSet(
         name,
         "tokens",
@@ -45,6 +50,7 @@ def token_task(
         examples=examples,
         probes=further,
         probe=probe,
+        title=title,
     )
 
 

@@ -77,6 +77,7 @@ def _tracking(
         n_classes=modulus,
         seed=seed,
         sizes=sizes,
+        title=what,
         probes={n: partial(make, length=n) for n in longer},
-        probe="frames of the sequence",
+        probe="frames",
     )

@@ -19,11 +19,12 @@ __all__ = ["TASKS", "Answer", "Batch", "Classify", "LanguageModel", "Metric", "R
 TASKS: dict[str, type[Task]] = {"classify": Classify, "regress": Regress, "answer": Answer, "lm": LanguageModel}
 
 
-def make(dataset: DataSet, entry: Entry, model: nn.Module) -> Task:
+def make(dataset: DataSet, entry: Entry, model: nn.Module, *, taps: int = 0) -> Task:
     """The data set's task around a model: stem, backbone, pooling and head, or an image model with its own head.
 
-    entry is the model's row of MODELS, or anything with a name and a view. The stem's and the head's weights are drawn
-    from the global generator. Raises CannotTake where the structure cannot take the data.
+    entry is the model's row of MODELS, or anything with a name and a view. taps: of a short convolution behind the stem
+    of structures that see frames in time. The stem's and the head's weights are drawn from the global generator. Raises
+    CannotTake where the structure cannot take the data.
     """
     seen = view(dataset, entry, model)
     if entry.view == "image" and model.d_out != dataset.n_out:
@@ -33,7 +34,9 @@ def make(dataset: DataSet, entry: Entry, model: nn.Module) -> Task:
         )
     if dataset.kind == "tokens" and isinstance(model, Layer):
         _keeps_time(dataset, model)
-    return TASKS[dataset.task](seen, model, dataset.n_out, own_head=entry.view == "image")
+    if taps and entry.view != "sequence":
+        raise CannotTake("a short convolution needs frames in time")
+    return TASKS[dataset.task](seen, model, dataset.n_out, own_head=entry.view == "image", taps=taps)
 
 
 def _keeps_time(dataset: DataSet, model: Layer) -> None:

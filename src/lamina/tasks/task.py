@@ -8,9 +8,9 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
-from lamina.core import Layer, Seq, Serial
+from lamina.core import Layer, Residual, Seq, Serial
 from lamina.data import View
-from lamina.layers import Embedding, Linear
+from lamina.layers import Embedding, Linear, ShortConv
 
 __all__ = ["Batch", "Metric", "Task"]
 
@@ -32,16 +32,18 @@ class Task(nn.Module, ABC):
     [B,T,d_in] -> [B,T',d_out], the vectors of the answers by `pool`, head [A,d_out] -> [A,n_out]. Image models
     (own_head) map images to [B,n_out] alone. One answer a row, A = B, unless a task says otherwise.
 
+    taps > 0 puts a short convolution of so many taps behind the stem, in a residual: x + conv(x), causal.
+
     Losses and scores are sums over the batch with the count of targets beside them: whoever has several batches, or
     several processes, adds both and divides once.
     """
 
     metric: Metric
 
-    def __init__(self, view: View, backbone: nn.Module, n_out: int, *, own_head: bool = False) -> None:
+    def __init__(self, view: View, backbone: nn.Module, n_out: int, *, own_head: bool = False, taps: int = 0) -> None:
         super().__init__()
         self.view, self.n_out = view, n_out
-        self.stem = None if own_head else _stem(view, cast(int, backbone.d_in))
+        self.stem = None if own_head else _stem(view, cast(int, backbone.d_in), taps)
         self.backbone = backbone
         self.head = None if own_head else nn.Linear(cast(int, backbone.d_out), n_out)
 
@@ -79,5 +81,6 @@ class Task(nn.Module, ABC):
         """The metric of a prediction [A,n_out] summed over each row of the batch, and the counts; both [B]."""
 
 
-def _stem(view: View, width: int) -> Layer:
-    return Linear(view.d_in, width) if view.n_vocab is None else Embedding(view.n_vocab, width)
+def _stem(view: View, width: int, taps: int) -> Layer:
+    stem: Layer = Linear(view.d_in, width) if view.n_vocab is None else Embedding(view.n_vocab, width)
+    return Serial(stem, Residual(ShortConv(width, taps))) if taps else stem

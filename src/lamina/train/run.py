@@ -28,7 +28,10 @@ RUN, HISTORY, AROUND = "run.json", "history.json", "task.safetensors"
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for: a model and its keys, a data set (a name, or a file), and how to train."""
+    """What is asked for: a model and its keys, a data set (a name, or a file), and how to train.
+
+    taps: of a short convolution behind the stem, 0 for none.
+    """
 
     model: str
     keys: dict[str, Any]
@@ -37,6 +40,7 @@ class Order:
     lr: float = 3e-3
     seed: int = 0
     batch_size: int = 64
+    taps: int = 0
 
     def build(self, dataset: DataSet) -> Task:
         """The task with its first weights, which depend on seed only."""
@@ -46,7 +50,7 @@ class Order:
             keys.setdefault("n_classes", dataset.n_out)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return make(dataset, row, models.create(self.model, **keys))
+            return make(dataset, row, models.create(self.model, **keys), taps=self.taps)
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,8 @@ function drawDots(spec, f, out) {
     out.traces.push({
       type: "scatter", mode: "markers", x: [d.x], y: [d.y], xaxis: d.aside ? "x2" : "x", yaxis: "y", hoverinfo: "text",
       hovertext: [lines(d.hover)],
-      marker: {color: look.colour, symbol: look.symbol, size: diameter, line: {width: 1, color: css("--ink")}, opacity: 1},
+      marker: {color: look.colour, symbol: look.symbol + (d.hollow ? "-open" : ""), size: diameter, opacity: 1,
+        line: {width: d.hollow ? 2.5 : 1, color: css("--ink")}},
       error_y: {type: "data", symmetric: false, array: [d.hi - d.y], arrayminus: [d.y - d.lo], color: css("--quiet"), thickness: 1.5, width: 4},
       error_x: {type: "data", symmetric: false, array: [d.xhi ? d.xhi - d.x : 0], arrayminus: [0], visible: !!d.xhi, color: css("--quiet"), thickness: 1, width: 0},
     });
