@@ -39,37 +39,51 @@ def _ask(tile, rows, asked, at, answer, vectors):
 
 
 @njit(inline="always")
-def _forward(tile, rows, fade, write, write_at, u, read, read_at, out, following, next_at, answer, vectors):
-    """s <- fade s + write u,  out = sum of read s,  answer = sum of following s."""
+def _forward(own, tile, rows, fade, write, u, read, out, following, answer, vectors):
+    """s <- fade s + write u,  out = sum of read s,  answer = sum of following s.
+
+    The sums are in registers of its own: `vectors` is a constant here, and an array that anybody indexes by a variable
+    would stay in memory.
+    """
     one = lanes(tile)
+    us, outs, answers = own
     for j in range(vectors):
-        store(out, j * one, zeros(tile))
-        store(answer, j * one, zeros(tile))
+        store(us, j * one, load(u, j * one))
+        store(outs, j * one, zeros(tile))
+        store(answers, j * one, zeros(tile))
     a = splat(fade)
     for r in range(rows):
-        w, q, k = splat(write[write_at + r]), splat(read[read_at + r]), splat(following[next_at + r])
+        w, q, k = splat(write[r]), splat(read[r]), splat(following[r])
         for j in range(vectors):
             at = (r * vectors + j) * one
-            s = fma(w, load(u, j * one), a * load(tile, at))
+            s = fma(w, load(us, j * one), a * load(tile, at))
             store(tile, at, s)
-            store(out, j * one, fma(q, s, load(out, j * one)))
-            store(answer, j * one, fma(k, s, load(answer, j * one)))
+            store(outs, j * one, fma(q, s, load(outs, j * one)))
+            store(answers, j * one, fma(k, s, load(answers, j * one)))
+    for j in range(vectors):
+        store(out, j * one, load(outs, j * one))
+        store(answer, j * one, load(answers, j * one))
 
 
 @njit(inline="always")
-def _backward(tile, rows, fade, erase, erase_at, f, add, add_at, g, read, read_at, out, vectors):
+def _backward(own, tile, rows, fade, erase, f, add, g, read, out, vectors):
     """s <- fade (s - erase f) + add g,  out = sum of read s."""
     one = lanes(tile)
+    fs, gs, outs = own
     for j in range(vectors):
-        store(out, j * one, zeros(tile))
+        store(fs, j * one, load(f, j * one))
+        store(gs, j * one, load(g, j * one))
+        store(outs, j * one, zeros(tile))
     a = splat(fade)
     for r in range(rows):
-        e, q, k = splat(-erase[erase_at + r]), splat(add[add_at + r]), splat(read[read_at + r])
+        e, q, k = splat(-erase[r]), splat(add[r]), splat(read[r])
         for j in range(vectors):
             at = (r * vectors + j) * one
-            s = fma(q, load(g, j * one), a * fma(e, load(f, j * one), load(tile, at)))
+            s = fma(q, load(gs, j * one), a * fma(e, load(fs, j * one), load(tile, at)))
             store(tile, at, s)
-            store(out, j * one, fma(k, s, load(out, j * one)))
+            store(outs, j * one, fma(k, s, load(outs, j * one)))
+    for j in range(vectors):
+        store(out, j * one, load(outs, j * one))
 
 
 @njit
@@ -112,6 +126,7 @@ def forwards(call):
     tiles, chunks = (width + wide - 1) // wide, (frames + CHUNK - 1) // CHUNK
     tile = np.empty(rows * wide, columns.dtype)
     u, answer, found = registers(call, 3)
+    own = registers(call, 3)
     task = claim(call)
     while task < batch * heads * tiles:
         stream, first = task // tiles, task % tiles * wide
@@ -138,15 +153,17 @@ def forwards(call):
                 else:
                     store(answer, j * one, past)
             write_vectors(answer, answers, out_at, count, vectors)
-            write_at = b * write_b + t * write_t + h * write_h
-            read_at = b * read_b + t * read_t + h * read_h
-            next_at = b * next_b + min(t + 1, frames - 1) * next_t + h * next_h
+            writes, reads = (
+                write[b * write_b + t * write_t + h * write_h :],
+                read[b * read_b + t * read_t + h * read_h :],
+            )
+            nexts = following[b * next_b + min(t + 1, frames - 1) * next_t + h * next_h :]
             if vectors == WIDE:
-                _forward(tile, rows, fade, write, write_at, u, read, read_at, found, following, next_at, answer, WIDE)
+                _forward(own, tile, rows, fade, writes, u, reads, found, nexts, answer, WIDE)
             elif vectors == 2:
-                _forward(tile, rows, fade, write, write_at, u, read, read_at, found, following, next_at, answer, 2)
+                _forward(own, tile, rows, fade, writes, u, reads, found, nexts, answer, 2)
             else:
-                _forward(tile, rows, fade, write, write_at, u, read, read_at, found, following, next_at, answer, 1)
+                _forward(own, tile, rows, fade, writes, u, reads, found, nexts, answer, 1)
             write_vectors(found, out, out_at, count, vectors)
         give_tile(tile, columns.dtype.type(1), end, state_at, state_row, state_column, rows, count, wide)
         task = claim(call)
@@ -167,6 +184,7 @@ def backwards(call):
     tiles, chunks = (width + wide - 1) // wide, (frames + CHUNK - 1) // CHUNK
     tile = np.empty(rows * wide, g.dtype)
     gs, fs, found = registers(call, 3)
+    own = registers(call, 3)
     task = claim(call)
     while task < batch * heads * tiles:
         stream, first = task // tiles, task % tiles * wide
@@ -178,14 +196,15 @@ def backwards(call):
         fade = g.dtype.type(1)
         erase_at = b * erase_b + (frames - 1) * erase_t + h * erase_h
         for t in range(frames - 1, -1, -1):
-            add_at, read_at = b * add_b + t * add_t + h * add_h, b * read_b + t * read_t + h * read_h
+            adds, reads = add[b * add_b + t * add_t + h * add_h :], read[b * read_b + t * read_t + h * read_h :]
+            erased = erase[erase_at:]
             read_vectors(g, b * g_b + t * g_t + h * g_h + first, count, gs, vectors)
             if vectors == WIDE:
-                _backward(tile, rows, fade, erase, erase_at, fs, add, add_at, gs, read, read_at, found, WIDE)
+                _backward(own, tile, rows, fade, erased, fs, adds, gs, reads, found, WIDE)
             elif vectors == 2:
-                _backward(tile, rows, fade, erase, erase_at, fs, add, add_at, gs, read, read_at, found, 2)
+                _backward(own, tile, rows, fade, erased, fs, adds, gs, reads, found, 2)
             else:
-                _backward(tile, rows, fade, erase, erase_at, fs, add, add_at, gs, read, read_at, found, 1)
+                _backward(own, tile, rows, fade, erased, fs, adds, gs, reads, found, 1)
             write_vectors(found, out, ((b * frames + t) * heads + h) * width + first, count, vectors)
             f_at = b * f_b + t * f_t + h * f_h + first
             if closed:
