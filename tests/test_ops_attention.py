@@ -151,3 +151,5 @@ def test_short_convolution_keeps_the_last_real_frames():
 def test_short_convolution_refuses_shapes_that_do_not_fit():
     with pytest.raises(ValueError, match=r"short_conv: weight of shape \[5, 4\] does not fit \[C=6,kernel"):
         ops.short_conv(torch.randn(1, 2, 6), torch.randn(5, 4))
+    with pytest.raises(ValueError, match="a state of 2 frames does not fit 4 taps, which need 3"):
+        ops.short_conv(torch.randn(1, 2, 6), torch.randn(6, 4), None, None, torch.randn(1, 2, 6))

@@ -31,17 +31,22 @@ def short_conv(
     [B,kernel-1,C], the last real frames, None for zeros -> y [B,T,C] in x's dtype and the state, float32 or wider.
     """
     sizes = fits(
-        "short_conv", ("x", x, "B T C"), ("weight", weight, "C kernel"), ("bias", bias, "C"), ("mask", mask, "B T")
-    )
+        "short_conv", ("x", x, "B T C"), ("weight", weight, "C kernel"), ("bias", bias, "C"), ("mask", mask, "B T"),
+        ("state", state, "B past C"),
+    )  # fmt: skip
+    past = sizes["kernel"] - 1
     if state is None:
-        state = x.new_zeros(sizes["B"], sizes["kernel"] - 1, sizes["C"], dtype=working_dtype(x))
-    fits("short_conv", ("state", state, "B kernel-1 C"), sizes={**sizes, "kernel-1": sizes["kernel"] - 1})
+        state = x.new_zeros(sizes["B"], past, sizes["C"], dtype=working_dtype(x))
+    elif sizes["past"] != past:
+        raise ValueError(
+            f"short_conv: a state of {sizes['past']} frames does not fit {past + 1} taps, which need {past}"
+        )
     dtype = working_dtype(x, state)
     state, x_wide, weight = one_dtype(dtype, state, x, weight)
     window = torch.cat([state, x_wide], 1)  # [B,kernel-1+T,C]
     inputs = (window, weight, None if bias is None else bias.to(dtype))
     run: Callable[..., Tensor] = SHORT_CONV.choose(impl, *inputs).run
-    return run(*inputs).to(x.dtype), _last(window, state.shape[1], mask)
+    return run(*inputs).to(x.dtype), _last(window, past, mask)
 
 
 def _last(window: Tensor, frames: int, mask: Tensor | None) -> Tensor:
