@@ -19,7 +19,12 @@ def register(app: typer.Typer) -> None:
 
 
 def reproduce(
-    names: Annotated[list[str] | None, typer.Argument(help="Claims: mlp, lstm, lenet.", show_default=False)] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Claims: mlp, lstm, lenet, mamba, retnet, gated_retention, deltanet, yoco.", show_default=False
+        ),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every claim.")] = False,
     tier: Annotated[str, typer.Option(help="ci: within two minutes a claim. full: the claim as it stands.")] = "ci",
     out: Annotated[Path, typer.Option(help="Folder for records and pictures.")] = Path("runs/claims"),

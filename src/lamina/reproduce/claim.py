@@ -90,7 +90,8 @@ class Claim:
 
     plan(tier) may look at what data there is. trial(settings, seed, folder, tell) trains one seed and gives plain JSON
     with "figures": {key: number or None}; `folder` is for checkpoints and is removed after it. picture(record, trials)
-    gives an SVG whose title is the answer.
+    gives an SVG whose title is the answer. joint(trials), where there is one, gives the figures that are of all seeds
+    together, such as the difference of two means.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Claim:
     plan: Callable[[Tier], Plan]
     trial: Callable[[dict[str, Any], int, Path, Tell], dict[str, Any]]
     picture: Callable[[dict[str, Any], list[dict[str, Any]]], str]
+    joint: Callable[[list[dict[str, Any]]], dict[str, float | None]] | None = None
 
 
 def digits3(number: float | None, unit: str = "") -> str:

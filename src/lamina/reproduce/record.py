@@ -19,11 +19,17 @@ from lamina.train import checkpoint
 __all__ = ["code_digest", "experiment_digest", "fallen", "keep", "read_verdicts", "record", "write"]
 
 GROUNDS = ("ops", "core", "layers", "models", "data", "tasks", "train")  # the packages that a result depends on
+HERE, SHARED = "lamina.reproduce.", ("learn",)  # what experiments may share
+WORDS = ("plan", "picture", "joint")  # the functions of a claim that measure nothing
 
 
 def record(claim: Claim, tier: Tier, plan: Plan, trials: list[dict[str, Any]]) -> dict[str, Any]:
     """A claim's record from the records of its seeds. PASS when every figure with a rule keeps it for every seed."""
-    figures = [figure.judge([t["figures"].get(figure.key) for t in trials]) for figure in plan.figures]
+    joint = claim.joint(trials) if claim.joint else {}
+    figures = [
+        figure.judge([joint[figure.key]] if figure.key in joint else [t["figures"].get(figure.key) for t in trials])
+        for figure in plan.figures
+    ]
     ruled = [f["met"] for f in figures if f["met"] is not None]
     head = figures[0]
     return {
@@ -65,8 +71,10 @@ def code_digest(claim: Claim) -> str:
 def experiment_digest(claim: Claim) -> str:
     """A hash of the experiment's own source: what `trial` can call, without the plan, the picture and the words."""
     tree = ast.parse(Path(claim.trial.__code__.co_filename).read_text())
-    code = [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name not in ("plan", "picture")]
-    return _digest(*map(ast.unparse, code), Path(__file__).with_name("net.py").read_text())
+    code = [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name not in WORDS]
+    imported = {n.module.removeprefix(HERE) for n in tree.body if isinstance(n, ast.ImportFrom) and n.module}
+    shared = ["net", *(name for name in SHARED if name in imported)]  # net counts for all, as it did from the start
+    return _digest(*map(ast.unparse, code), *(Path(__file__).with_name(f"{name}.py").read_text() for name in shared))
 
 
 def _digest(*texts: str) -> str:
