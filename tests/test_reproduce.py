@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from claim_parts import drawn, quiet
 from lamina.cli import main
 from lamina.core import UserError
 from lamina.models import MODELS
@@ -19,10 +20,6 @@ from lamina.reproduce.claim import digits3
 from lamina.reproduce.picture import Axis, Chart, Line, Row, Tiles, draw
 
 PROMISED = {"claim", "paper", "ours", "spread", "seeds", "minutes", "verdict", "tier", "figures", "env", "unit", "note"}
-
-
-def quiet(what: str, done: int, of: int) -> None:
-    """Progress that nobody watches."""
 
 
 def small_claim(scores: dict[int, float | None], ran: list[int] | None = None) -> Claim:
@@ -51,7 +48,8 @@ def small_claim(scores: dict[int, float | None], ran: list[int] | None = None) -
 
 def test_every_claim_has_a_source_a_structure_and_a_rule_in_both_tiers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LAMINA_DATA", raising=False)
-    assert {"mlp", "lstm", "lenet"} <= set(CLAIMS)
+    memory = {"mamba", "retnet", "gated_retention", "deltanet", "yoco"}
+    assert {"mlp", "lstm", "lenet"} | memory <= set(CLAIMS)
     for name, claim in CLAIMS.items():
         assert claim.name == name
         assert claim.structure in MODELS
@@ -208,7 +206,7 @@ def run(arguments: list[str]) -> int:
 def one_claim(monkeypatch: pytest.MonkeyPatch) -> Claim:
     claim = small_claim({0: 1.0, 1: 1.3})  # fails: 1.3 > 1.2
     monkeypatch.setitem(CLAIMS, "small", claim)
-    for name in ("mlp", "lstm", "lenet"):
+    for name in set(CLAIMS) - {"small"}:
         monkeypatch.delitem(CLAIMS, name)
     return claim
 
@@ -316,20 +314,6 @@ def test_lenet_experiment_at_a_small_size(tmp_path: Path) -> None:
     drawn(claim, settings, found)
 
 
-def drawn(claim: Claim, settings: dict[str, Any], found: dict[str, Any]) -> None:
-    """The picture is whole XML of its own, fetches nothing, and its title holds a number."""
-    plan = claim.plan("ci")
-    plan = Plan((0, 1), settings, plan.figures, plan.note)
-    trials = [{**found, "minutes": 0.1, "env": {}, "code": "0"}] * 2
-    svg = claim.picture(records.record(claim, "ci", plan, trials), trials)
-    root = ElementTree.fromstring(svg)
-    title = root.find("{http://www.w3.org/2000/svg}title")
-    assert title is not None
-    assert any(c.isdigit() for c in title.text or "")
-    assert "nan" not in svg
-    assert not any(word in svg for word in ("href", "url(", "@import", "<script"))
-
-
 def test_a_chart_of_diverged_and_constant_curves_is_still_whole() -> None:
     lines = [Line([1, 2], [float("nan"), float("inf")], label="a <b>"), Line([1, 2], [0.5, 0.5], "#0072B2", "c")]
     chart = Chart(lines, Axis("x"), Axis("y", log=True), rules=((0.1, "chance"),))
@@ -357,3 +341,18 @@ def test_the_experiments_digest_knows_its_code_and_not_its_words(tmp_path: Path)
     first = digest("a", "def trial(s):\n    return s + 1\ndef picture():\n    return 'one'\n")
     assert digest("b", "def trial(s):  # a comment\n    return s + 1\ndef picture():\n    return 'two'\n") == first
     assert digest("c", "def trial(s):\n    return s + 2\ndef picture():\n    return 'one'\n") != first
+    learning = "from lamina.reproduce.learn import learn\ndef trial(s):\n    return s + 1\n"
+    assert digest("d", learning) != digest("e", "def trial(s):\n    return s + 1\n")  # what is shared counts too
+
+
+def test_figures_of_all_seeds_together_are_judged_once(tmp_path: Path) -> None:
+    figures = (Figure("error", "errors"), Figure("range", "largest - smallest", most=0.25))
+
+    def joint(trials: list[dict[str, Any]]) -> dict[str, float | None]:
+        errors = [t["figures"]["error"] for t in trials]
+        return {"range": max(errors) - min(errors)}
+
+    claim = replace(small_claim({0: 1.0, 1: 1.3}), joint=joint, plan=lambda tier: Plan((0, 1), {}, figures, "a note"))
+    found = reproduce(claim, "ci", tmp_path, quiet)
+    assert found["figures"][1]["scores"] == [pytest.approx(0.3)]
+    assert found["verdict"] == "FAIL"
