@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lamina import ops
-from lamina.bench import growth, layer_rows, op_rows, rows, timing, work
+from lamina.bench import growth, layer_rows, op_rows, rows, table, timing, work
 from lamina.bench import ops as bench
 from lamina.bench.case import Case
 from lamina.bench.gate import agreement, judge
@@ -101,7 +101,7 @@ def test_a_planted_wrong_op_is_red_and_gets_no_time(capsys, monkeypatch, tiny, w
     assert status == 1
     assert "RED retention" in out
     assert "no time is given on red" in out
-    assert "ours ms" not in out
+    assert "ours, ms" not in out
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -193,7 +193,7 @@ def test_the_table_names_what_ran_and_what_it_is_held_against(capsys, tiny):
     status, out, _ = command(capsys, "models", "--rounds", "2")
     assert status == 0
     assert "retnet_step 2 layers B1 d8: within the policy" in out
-    assert "ours ms" in out
+    assert "ours, ms" in out
     assert "fastest peer" not in out
     assert "retention: " in out
     assert "limits: sgemm 1 GFLOP/s, copy 1 GB/s, exp 0.1 G/s (torch.exp)" in out
@@ -350,3 +350,15 @@ def test_growth_takes_no_peers(capsys):
     status, _, err = command(capsys, "ops", "--only", "retenton")
     assert status == 2
     assert "unknown row 'retenton'; did you mean 'retention'?" in err
+
+
+def test_a_narrow_terminal_goes_without_the_spread(tiny):
+    found = bench.bench_rows([ROWS["retention"]()], peers=True, rounds=1, limits=TINY)
+    wide, narrow = (table.table(found, True, width) for width in (160, 80))
+    titles = [str(c.header) for c in wide.columns]
+    assert titles == [
+        "op and size", "pass", "ours, ms", "5 to 95 %", "fastest peer", "peer, ms", "ratio", "must", "aim", "met",
+        "of limit, %",
+    ]  # fmt: skip
+    assert {t for t in titles if t not in [c.header for c in narrow.columns]} == {"5 to 95 %", "aim", "of limit, %"}
+    assert [list(c.cells) for c in narrow.columns][:2] == [["retention B2 L32 H2 K4 V4", ""], ["forward", "+ backward"]]

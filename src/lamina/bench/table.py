@@ -13,23 +13,46 @@ from lamina.compare.report_text import bytes_text, short, three
 __all__ = ["gate_lines", "growth_table", "notes", "stream_table", "table"]
 
 
-def table(result: dict[str, Any], peers: bool) -> Table:
+WIDE = 120  # characters; narrower terminals go without the spread and the aim, and beside peers without the limit
+
+
+def table(result: dict[str, Any], peers: bool, width: int = WIDE) -> Table:
     """Milliseconds of ours and of the fastest peer, their ratio beside what is asked, the share of the limit."""
-    made = _table(("op and size", "pass"), ("ours ms", "5 to 95 %"))
-    if peers:
-        made.add_column("fastest peer")
-        for title in ("peer ms", "ratio", "must", "aim"):
-            made.add_column(title, justify="right")
-        made.add_column("met")
-    made.add_column("of limit", justify="right")
-    made.add_column("set by")
-    for row in result["rows"]:
-        for i, timing in enumerate(row["timings"]):
-            cells = [f"{row['name']} {row['shape']}" if i == 0 else "", timing["what"], *_ms(timing["times"]["lamina"])]
-            if peers:
-                cells += _against(timing)
-            made.add_row(*cells, f"{three(100 * timing['share'])} %", timing["bound_by"])
+    rows = [_cells(row, timing, peers, width >= WIDE) for row in result["rows"] for timing in row["timings"]]
+    made = Table(box=None, pad_edge=False)
+    for title in rows[0] if rows else ():
+        if title in ("op and size", "fastest peer"):
+            made.add_column(title)
+        else:
+            widest = max(len(title), *(len(row[title]) for row in rows))
+            made.add_column(title, justify="left" if title in ("pass", "met") else "right", min_width=widest)
+    before = ""
+    for row in rows:
+        name = row["op and size"]
+        made.add_row(*[cell if cell != name or name != before else "" for cell in row.values()])
+        before = name
     return made
+
+
+def _cells(row: dict[str, Any], timing: dict[str, Any], peers: bool, wide: bool) -> dict[str, str]:
+    """One line of the table, by the columns' titles."""
+    ours, spread = _ms(timing["times"]["lamina"])
+    cells = {"op and size": f"{row['name']} {row['shape']}", "pass": timing["what"].replace("forward+", "+ ")}
+    cells["ours, ms"] = ours
+    if wide:
+        cells["5 to 95 %"] = spread
+    if peers:
+        best = timing["best_peer"]
+        cells["fastest peer"] = best or "none agrees"
+        cells["peer, ms"] = _ms(timing["times"][best])[0] if best else "none"
+        cells["ratio"] = three(timing["ratio"]) if best else "none"
+        cells["must"] = short(timing["must"])
+        if wide:
+            cells["aim"] = short(timing["aim"])
+        cells["met"] = timing["met"] or "no"
+    if wide or not peers:
+        cells["of limit, %"] = f"{three(100 * timing['share'])} {timing['bound_by']:<5}"
+    return cells
 
 
 def gate_lines(result: dict[str, Any]) -> Iterator[str]:
@@ -119,13 +142,6 @@ def _table(words: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
 
 def _ms(times: dict[str, float]) -> tuple[str, str]:
     return three(times["us_p50"] / 1e3), f"{three(times['us_p5'] / 1e3)} to {three(times['us_p95'] / 1e3)}"
-
-
-def _against(timing: dict[str, Any]) -> list[str]:
-    best, asked = timing["best_peer"], [short(timing["must"]), short(timing["aim"])]
-    if best is None:
-        return ["none agrees", "", "", *asked, ""]
-    return [best, _ms(timing["times"][best])[0], three(timing["ratio"]), *asked, timing["met"]]
 
 
 def _ratio(value: float | None) -> str:

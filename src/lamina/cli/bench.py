@@ -103,7 +103,8 @@ def _rows(what: str, peers: bool, only: list[str], rounds: int | None, as_json: 
         print("no time is given on red")
         return found
     print()
-    _console().print(shown.table(found, peers))
+    console = _console()
+    console.print(shown.table(found, peers, console.width))
     print()
     for line in shown.notes(found):
         print(line)
