@@ -52,20 +52,17 @@ class DeltaNet(MatrixMemory):
             self.dt_bias = nn.Parameter(step_bias(n_heads))
             self.A_log.no_weight_decay = True  # type: ignore[attr-defined]
 
-    def activate(self, qkv: Tensor) -> Tensor:
-        return F.silu(qkv)
-
     def mix(
         self, x: Seq, qk: Tensor, v: Tensor, others: tuple[Tensor, ...], state: State | None
     ) -> tuple[Tensor, State]:
-        q, k = F.normalize(qk, dim=-1, eps=1e-6).chunk(2, 2)
+        q, k = F.normalize(F.silu(qk), dim=-1, eps=1e-6).chunk(2, 2)
         beta = others[0].sigmoid() * self.beta_max
         log_decay = rate(self.A_log) * F.softplus(others[1] + self.dt_bias) if self.gated else None
         S = None if state is None else cast(Tensor, state["S"])
         if S is not None and not x.dense:  # an absent frame writes nothing and lets nothing fade
             real = x.mask[..., None]
             beta, log_decay = torch.where(real, beta, 0), None if log_decay is None else torch.where(real, log_decay, 0)
-        o, S = ops.delta_rule(q, k, v, beta, log_decay, S)
+        o, S = ops.delta_rule(q, k, F.silu(v), beta, log_decay, S)
         # o is not scaled by K^(-1/2): the norm takes any scale out again, and eps * K is what the scale leaves there
         y = F.rms_norm(o, self.norm.shape, self.norm.to(o.dtype), self.eps * self.d_head).flatten(2)
         return y * F.silu(others[2]) if self.gated else y, {"S": S}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -29,9 +30,9 @@ class MatrixMemory(Layer):
             raise ValueError(f"{type(self).__name__}: value_factor={value_factor} must be at least 1")
         self.d_in = self.d_out = d_model
         self.n_heads, self.d_head, self.d_value = n_heads, d_model // n_heads, value_factor * d_model
-        self.columns = (2 * d_model + self.d_value, *others)
+        self.columns = (2 * d_model, self.d_value, *others)
         self.project = nn.Linear(d_model, sum(self.columns), bias=False)
-        self.conv = ShortConv(self.columns[0], short_conv, bias=False) if short_conv else None
+        self.conv = ShortConv(2 * d_model + self.d_value, short_conv, bias=False) if short_conv else None
         self.out = nn.Linear(self.d_value, d_model, bias=False)
 
     def stream_spec(self) -> StreamSpec:
@@ -56,16 +57,16 @@ class MatrixMemory(Layer):
 
     def _run(self, x: Seq, state: State | None) -> tuple[Tensor, State]:
         """forward without a state (padding stands to the right, where it harms nobody), step with one."""
-        qkv, *others = self.project(x.zeroed()).split(self.columns, -1)
-        qkv, new = convolved(self.conv, x.with_values(qkv), state)
-        qk, v = self.activate(qkv).split((2 * self.n_heads * self.d_head, self.d_value), -1)
-        qk, v = qk.unflatten(-1, (2 * self.n_heads, -1)), v.unflatten(-1, (self.n_heads, -1))
-        y, own = self.mix(x, qk, v, tuple(others), state)
+        values, new = self.project(x.zeroed()), cast(State, {})
+        if self.conv is None:  # one split, whose gradient is one copy
+            qk, v, *others = values.split(self.columns, -1)
+        else:
+            qkv, *others = values.split((sum(self.columns[:2]), *self.columns[2:]), -1)
+            qkv, new = convolved(self.conv, x.with_values(qkv), state)
+            qk, v = qkv.split(self.columns[:2], -1)
+        heads = qk.unflatten(-1, (2 * self.n_heads, -1)), v.unflatten(-1, (self.n_heads, -1))
+        y, own = self.mix(x, *heads, tuple(others), state)
         return self.out(y), {**own, **new}
-
-    def activate(self, qkv: Tensor) -> Tensor:
-        """What stands between the projections (and their convolution) and q, k, v: nothing."""
-        return qkv
 
     @abstractmethod
     def mix(
