@@ -41,7 +41,7 @@ def compare(
     lr: Annotated[
         str | None, typer.Option(help="The learning rates tried for each. Default 1e-3,3e-3,1e-2,3e-2.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples a step. Default 64; a study 32.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples a step. Default 64; a study 16.")] = None,
     pairs: Annotated[str | None, typer.Option(help="For recall: the numbers of key-value pairs, 4,8,16,32.")] = None,
     out: Annotated[Path | None, typer.Option(help="The folder; default runs/compare-DATA.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove an earlier comparison there first.")] = False,
@@ -73,20 +73,21 @@ def compare(
     chosen = None if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
     if chosen == ():
         raise UserError(f"--models {names!r}: names no structure; write them like lstm,gru")
-    study, where = _asked(data, pairs)
-    usual = Settings() if study is None else study
+    study, where, words = _asked(data, pairs)
+    usual = study or Settings()
     settings = Settings(
         where,
         number(params, "--params"),
         usual.minutes if minutes is None else minutes,
         steps,
         seeds,
-        chosen or (() if study is None or everything else study.models()),
+        chosen or (),
         everything,
         usual.lr_grid if lr is None else _rates(lr),
         usual.batch_size if batch_size is None else batch_size,
+        words,
     )
-    folder = out or Path("runs") / f"compare-{folder_name(where if study is None else data)}"
+    folder = out or Path("runs") / f"compare-{folder_name(words or where)}"
     watch, close = _watcher()
     try:
         results = run(settings, folder, fresh=fresh, watch=watch)
@@ -98,23 +99,24 @@ def compare(
         _summary(results, folder)
 
 
-def _asked(data: str, pairs: str | None) -> tuple[Study | None, str]:
-    """The study that a name stands for, if any, and the data set."""
+def _asked(data: str, pairs: str | None) -> tuple[Study | None, str, str]:
+    """The study that a name stands for, if any; the data set; and the study in words, "" for none."""
     from lamina import data as sets
     from lamina.compare.studies import STUDIES, study_of
     from lamina.core.config import UserError, nearest
 
     if found := study_of(data):
-        study, options = found
-        if pairs is not None and study is not STUDIES["recall"]:
+        name, study, options = found
+        if pairs is not None and name != "recall":
             raise UserError("--pairs: only recall has key-value pairs; leave it out")
         if pairs is not None:
             options |= sets.named.parse(f"mqar:pairs={pairs.replace(',', '+')}", sets.DATA)[1]
-        return study, study.name(options)
+        words = sets.named.spell(name, options, sets.DATA[study.data])
+        return study, study.data_name(options), words
     if pairs is not None:
         raise UserError(f"--pairs: only recall has key-value pairs; write lamina compare recall --pairs {pairs}")
     try:
-        return None, sets.where(data)
+        return None, sets.where(data), ""
     except UserError:
         if data.partition(":")[0] in sets.DATA:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -57,14 +58,12 @@ def generate(
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")  # an unfinished character waits for its rest
     if not as_json:
         _say(decoder.decode(read))
-    try:
+    with contextlib.suppress(KeyboardInterrupt):  # what is written by then is what was wanted
         for token in coming:
             piece = decoder.decode(bytes([token]))
             written, text = written + 1, text + piece
             if not as_json:
                 _say(piece)
-    except KeyboardInterrupt:  # what is written is what was wanted
-        pass
     last = decoder.decode(b"", final=True)
     seconds = perf_counter() - prefilled
     figures = {

@@ -8,6 +8,7 @@ from lamina import models
 from lamina.compare.budget import solve
 from lamina.compare.plan import Entry, Settings
 from lamina.compare.structure import structure
+from lamina.compare.studies import STUDIES, Study
 from lamina.data import CannotTake, DataSet
 
 __all__ = ["MOST", "entries", "entry"]
@@ -21,8 +22,9 @@ def entries(settings: Settings, dataset: DataSet) -> tuple[tuple[Entry, ...], tu
     Those that cannot take the data, or whose widths all miss the budget, are there with their reason. Where more than
     eight could run, the families take turns, so that every idea is shown before a second of its kind.
     """
-    if settings.models:
-        names = list(dict.fromkeys(structure(name).name for name in settings.models))
+    asked = settings.models or (_study(settings).models() if settings.study and not settings.all else ())
+    if asked:
+        names = list(dict.fromkeys(structure(name).name for name in asked))
         return tuple(entry(name, settings, dataset) for name in names), ()
     every = _distinct(list(models.MODELS))
     known = [name for name in every if settings.all or models.MODELS[name].kind == "model"]
@@ -39,8 +41,9 @@ def entries(settings: Settings, dataset: DataSet) -> tuple[tuple[Entry, ...], tu
 def entry(name: str, settings: Settings, dataset: DataSet) -> Entry:
     """One structure's part of the plan."""
     found = structure(name)
+    fixed = _study(settings).keys.get(found.model.name, {}) if settings.study else {}
     try:
-        solved = solve(found.model.name, dataset, settings.params, found.keys, found.taps)
+        solved = solve(found.model.name, dataset, settings.params, {**fixed, **found.keys}, found.taps)
     except CannotTake as error:
         return Entry(name, "cannot take the data", error.reason)
     if not solved.feasible:
@@ -50,6 +53,10 @@ def entry(name: str, settings: Settings, dataset: DataSet) -> Entry:
     config = task.backbone.config.model_dump(mode="json")  # type: ignore[union-attr, operator]
     view = f"{task.view.text}, {found.where}" if found.where else task.view.text
     return Entry(name, "ready", None, solved.keys, config, solved.params, view)
+
+
+def _study(settings: Settings) -> Study:
+    return STUDIES[settings.study.partition(":")[0]]
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -26,7 +27,8 @@ def write(dataset: DataSet, path: Path) -> None:
         split = getattr(dataset, name)
         for key in ("x", "y", "lengths"):
             if getattr(split, key) is not None:
-                tensors[f"{name}.{key}"] = getattr(split, key).contiguous()
+                # a copy: a text's x and y share memory, which safetensors refuses
+                tensors[f"{name}.{key}"] = getattr(split, key).clone(memory_format=torch.contiguous_format)
     words: dict[str, Any] = {
         k: getattr(dataset, k) for k in ("name", "kind", "task", "source", "n_classes", "d_target", "n_vocab")
     }

@@ -26,7 +26,8 @@ class Settings:
 
     params: weights each, stem and head included. minutes: of the whole run, report included. steps: updates of every
     training in place of the number measured. seeds: how many. models: names, default the structures that can take the
-    data, at most eight; all: no such limit, and the mixers' stacks too.
+    data, at most eight; all: no such limit, and the mixers' stacks too. study: a study's words, whose structures and
+    sizes are then the default.
     """
 
     data: str = "digits"
@@ -38,6 +39,7 @@ class Settings:
     all: bool = False
     lr_grid: tuple[float, ...] = LR_GRID
     batch_size: int = 64
+    study: str = ""
 
     def __post_init__(self) -> None:
         least = {
@@ -63,7 +65,7 @@ class Settings:
 
     def command(self, steps: int) -> str:
         """The command line that makes the same comparison again."""
-        words, usual = ["lamina", "compare", self.data], Settings()
+        words, usual = ["lamina", "compare", self.study or self.data], Settings()
         if self.params != usual.params:
             words += ["--params", f"{self.params}"]
         words += ["--steps", str(steps)]

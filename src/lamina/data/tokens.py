@@ -11,7 +11,7 @@ __all__ = ["SIZES", "Sizes", "at_least", "token_task"]
 
 Sizes = tuple[int, int, int]
 SIZES: Sizes = (512, 512, 2048)  # a sample of the training examples, dev, test
-PROBED, FEWEST = 2**18, 64  # frames of a probe, and its examples at least
+PROBED, FEWEST = 2**17, 64  # frames of a probe, and its examples at least
 
 
 def token_task(
