@@ -33,7 +33,7 @@ def plan(tier: Tier) -> Plan:
         "models": models,
         "train": {
             "keys": {"d_model": 32, "n_layers": 2, "n_heads": 1},
-            "steps": 3000 if full else 1600,
+            "steps": 3000 if full else 1500,
             "batch_size": 64 if full else 32,
             "rates": [3e-3, 1e-2] if full else [1e-2],
         },

@@ -29,7 +29,7 @@ def plan(tier: Tier) -> Plan:
             "keys": {"d_model": width, "n_layers": 2, "n_heads": 4 if full else 2, "short_conv": 4},
             # the logits of the decay take d_model * n_heads weights a block: fixed decay gets a feed-forward unit more
             "d_ff": {"gated": d_ff, "fixed": d_ff + 1},
-            "steps": 2500 if full else 1000,
+            "steps": 2000 if full else 800,
             "batch_size": 32,
             "rates": [3e-3, 1e-2] if full else [1e-2],
         },
@@ -37,9 +37,9 @@ def plan(tier: Tier) -> Plan:
             "data": f"text:length={256 if full else 128}",
             "keys": {"d_model": 128 if full else 64, "n_layers": 4 if full else 2, "n_heads": 4},
             "d_ff": {"gated": 344, "fixed": 345} if full else {"gated": 176, "fixed": 177},
-            "steps": 1000 if full else 400,
+            "steps": 800 if full else 300,
             "batch_size": 16,
-            "rates": [2e-3] if full else [3e-3],
+            "rates": [1e-3, 3e-3] if full else [3e-3],
         },
         "without_conv": full,
     }

@@ -50,7 +50,7 @@ def plan(tier: Tier) -> Plan:
             else {"transformer": 176, "gated": 176, "window": 187},
             "steps": 1000 if full else 300,
             "batch_size": 16,
-            "rates": [2e-3] if full else [3e-3],
+            "rates": [1e-3, 3e-3] if full else [3e-3],
         },
     }
     longest = settings["cache"]["lengths"][-1]
