@@ -145,9 +145,9 @@ def test_the_command_asks_for_what_the_study_says(monkeypatch, tmp_path, capsys)
         assert left.value.code == 0
     recall, same, plain = asked
     assert (recall.data, recall.study) == ("mqar:pairs=2+4,vocab=128", "recall:pairs=2+4") == (same.data, same.study)
-    assert (recall.minutes, recall.lr_grid, recall.batch_size) == (3.0, (0.003, 0.01), 16)
-    assert (same.minutes, same.lr_grid) == (25.0, (0.1,))
-    assert (plain.study, plain.minutes, plain.batch_size) == ("", 5.0, 64)
+    assert (recall.minutes, recall.steps, recall.lr_grid, recall.batch_size) == (3.0, None, (0.003, 0.01), 16)
+    assert (same.minutes, same.steps, same.lr_grid) == (5.0, 1500, (0.1,))
+    assert (plain.study, plain.minutes, plain.steps, plain.batch_size) == ("", 5.0, None, 64)
     assert recall.command(70).startswith("lamina compare recall:pairs=2+4 --steps 70")
     assert "--models" not in recall.command(70)
 

@@ -27,10 +27,10 @@ def register(app: typer.Typer) -> None:
 def compare(
     data: Annotated[str, typer.Argument(help=DATA_HELP)] = "digits",
     params: Annotated[str, typer.Option(help="Weights of each structure: 60k, 1.5M.")] = "60k",
-    minutes: Annotated[
-        float | None, typer.Option(help="Time for the whole run; it sets the steps. Default 5; a study 25.")
+    minutes: Annotated[float | None, typer.Option(help="Time for the whole run; it sets the steps. Default 5.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of each training, in place of --minutes. A study's default is 1500.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of each training, in place of --minutes.")] = None,
     seeds: Annotated[int, typer.Option(help="Trainings at the chosen learning rate.")] = 3,
     names: Annotated[
         str | None, typer.Option("--models", help="Structures, such as lstm,gru,lenet; lstm+conv, mamba-conv.")
@@ -78,8 +78,8 @@ def compare(
     settings = Settings(
         where,
         number(params, "--params"),
-        usual.minutes if minutes is None else minutes,
-        steps,
+        Settings.minutes if minutes is None else minutes,
+        study.steps if study and steps is None and minutes is None else steps,
         seeds,
         chosen or (),
         everything,

@@ -39,6 +39,9 @@ def lead(results: dict[str, Any], rows: list[Row], scale: Scale) -> tuple[str, l
     text += f"Upright bars: one standard deviation over {seeds} seeds." if seeds > 1 else "One seed: no spread."
     if both:
         text += " Filled: with a short convolution; hollow: the same structure without one."
+    steps = (results.get("budget") or {}).get("steps")
+    if steps:
+        text += f" It is what {exact(steps)} steps have taught, which may be less than a state could hold."
     out = [row["model"] for row in rows if row not in placed]
     if out:
         text += f" Not drawn, for the reasons in the table: {', '.join(out)}."

@@ -20,13 +20,14 @@ ONE_HEAD = {name: {"n_heads": 1} for name in ("linear_attention", "gated_retenti
 class Study:
     """data: the data set, with these options unless others are asked for. memories: the structures compared.
 
-    keys: what a structure is built with, by its model's name, besides its solved widths.
+    keys: what a structure is built with, by its model's name, besides its solved widths. steps: of each training; steps
+    and not minutes, so that a slow machine does not change what is learned.
     """
 
     data: str
     options: dict[str, Any]
     memories: tuple[str, ...]
-    minutes: float = 25.0
+    steps: int = 1500
     lr_grid: tuple[float, ...] = (3e-3, 1e-2)
     batch_size: int = 16
     keys: dict[str, dict[str, Any]] = field(default_factory=lambda: ONE_HEAD)
