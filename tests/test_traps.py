@@ -10,6 +10,7 @@ import torch
 
 import trap_extra as extra
 import trap_layers as traps
+import trap_memory as memories
 import trap_runners as runners
 import trap_states as states
 from lamina.core import Identity, Layer, Parallel, Serial, check
@@ -120,6 +121,9 @@ MORE = (
     Trap("more", "unrecorded number", ("config",), layer(extra.Forgetful), "the rebuilt layer"),
     Trap("more", "branch in Python", ("export", "onnx"), layer(extra.Branches)),
     Trap("more", "wrong backward", ("grad",), layer(extra.WrongBackward), "gradcheck"),
+    Trap("more", "a scale in one form", ("chunks",), layer(memories.Rescaled), "step against forward"),
+    Trap("more", "full cache", ("chunks",), layer(memories.FullCache), "step against forward"),
+    Trap("more", "growing sum", ("aging",), layer(memories.GrowingSum), "float32 against float64"),
 )
 ALL = (*TRAPS, *MORE)
 FAST = [name for name, law in check.LAWS.items() if not law.slow and name not in ("export", "onnx")]
