@@ -29,7 +29,14 @@ def model(name: str = "gru", **keys: int) -> LanguageModel:
     return task
 
 
-@pytest.mark.parametrize(("name", "keys"), [("gru", {}), ("lstm", {}), ("transformer", {"left": 8, "n_heads": 2})])
+STRUCTURES = [
+    ("gru", {}), ("lstm", {}), ("transformer", {"left": 8, "n_heads": 2}), ("mamba", {}), ("retnet", {"n_heads": 2}),
+    ("gated_retention", {"n_heads": 2}), ("deltanet", {"n_heads": 2, "short_conv": 4}), ("linear_attention", {}),
+    ("yoco", {"n_heads": 2, "capacity": 64}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "keys"), STRUCTURES)
 def test_greedy_writing_is_the_argmax_of_forward(name: str, keys: dict[str, int]) -> None:
     task = model(name, **keys)
     writer = Writer(task)
