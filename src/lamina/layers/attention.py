@@ -146,7 +146,7 @@ class CausalAttention(_Attention):
     [B,T,D] -> [B,T,D]; state {"k", "v": [B,capacity,H,K], "mask": [B,capacity], with rotary "t": [B], with short_conv
     "conv"}: capacity * (2 * D * 4 + 1) + 8 bytes a stream, whatever its age. A full cache forgets its oldest frame, in
     forward as in step; up to capacity frames this is full causal attention. capacity=None has no bound and does not
-    stream. A step takes as long as the cache is full; it copies the cache, since it leaves its arguments alone.
+    stream. A step takes the longer the fuller the cache is; it copies it, since it leaves its arguments alone.
     """
 
     def __init__(

@@ -1,5 +1,7 @@
 """MODELS: every structure by name, from Elman's recurrence of 1990 on; a mixer's name is the stack around it."""
 
+from inspect import cleandoc
+
 from lamina.layers import MIXERS
 from lamina.models.lenet import LENET
 from lamina.models.mamba import MAMBA
@@ -24,7 +26,7 @@ MIXER_ROWS = {
         build=residual_stack,
         knobs=(Knob("d_model", 8, 8), Knob("d_ff", 8)),
         idea=mixer.idea,
-        equations=(mixer.layer.__doc__ or "").strip(),
+        equations=cleandoc(mixer.layer.__doc__ or ""),
         use=mixer.use,
         avoid=mixer.avoid,
         references=(f"{mixer.paper}, {mixer.year}",),
