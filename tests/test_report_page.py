@@ -6,7 +6,7 @@ import pytest
 
 from lamina.compare import report
 from report_browser import CHROMIUM, Browser
-from report_results import digits
+from report_results import digits, recall
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to open the page in")
 CHARTS = 7
@@ -58,6 +58,20 @@ def test_the_page_never_scrolls_sideways(browser, folder, width):
         )
         <= width
     )
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_study_of_memory_is_drawn_with_its_states_first(browser, tmp_path, width):
+    report.write(recall(), tmp_path)
+    browser.open(f"{(tmp_path / 'report.html').as_uri()}#all", width=width, touch=width == 360)
+    assert browser.complaints == []
+    assert browser.js("document.documentElement.scrollWidth") == width
+    first = browser.js("[...document.querySelectorAll('.chart')].slice(0, 4).map(c => c.id)")
+    assert first == ["chart-state", "chart-memory", "chart-asked-without", "chart-asked-with"]
+    drawn = browser.js("[...document.querySelectorAll('.chart')].map(c => c.querySelectorAll('svg .trace').length)")
+    assert min(drawn) >= 5
+    open_marks = "document.querySelectorAll('#chart-state .point[style*=\"fill: none\"]').length"
+    assert browser.js(open_marks) == sum(not row["short_conv"] for row in recall()["rows"])
 
 
 def test_first_screen_holds_sentence_picture_and_table(browser, folder):
