@@ -110,12 +110,13 @@ def parallel(layer: Retention, x: Tensor) -> Tensor:
 def ages(keys: dict[str, Any], lengths: list[int], rounds: int) -> dict[str, Any]:
     """Milliseconds and state bytes of one step behind so many frames, of RetNet and of attention with a cache of them.
 
-    First RetNet's ages in turn; then attention's in turn with RetNet's last ("beside"), which ratios are taken of.
+    First RetNet's ages in turn, ten times as often, short as they are; then attention's in turn with RetNet's last
+    ("beside"), which ratios are taken of.
     """
     retnet = cast(Layer, models.create("retnet", **keys)).eval()
     frame = Seq.of(torch.randn(1, 1, keys["d_model"]))
     old = {n: _aged(retnet, n, keys["d_model"]) for n in lengths}
-    ours = interleaved({str(n): _step(retnet, frame, old[n]) for n in lengths}, rounds, warmup=5)
+    ours = interleaved({str(n): _step(retnet, frame, old[n]) for n in lengths}, 10 * rounds, warmup=5)
     calls, theirs = {"beside": _step(retnet, frame, old[lengths[-1]])}, {}
     for n in lengths:
         attention = cast(Layer, models.create("retnet", mixer="causal_attention", capacity=n, **keys)).eval()
