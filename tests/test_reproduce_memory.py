@@ -115,6 +115,7 @@ def test_the_parallel_form_is_the_papers_sum() -> None:
     torch.testing.assert_close(retnet.parallel(layer, x)[0], expected, rtol=1e-12, atol=1e-14)
 
 
+@torch.no_grad()
 def test_forms_that_differ_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(retnet.forms(d_model=8, n_heads=2, frames=70).values()) < 1e-12
     step = Retention.step
@@ -268,6 +269,7 @@ def test_mamba_experiment_at_a_small_size(tmp_path: Path) -> None:
         "induction": {
             "data": "induction:length=8,longer=4+16",
             "train": how,
+            "chosen_at": 24,
             "stream": {"frames": 32, "sequences": 4},
         },
         "copy": {"data": "copy:length=8,tokens=2", "train": how},
@@ -276,6 +278,7 @@ def test_mamba_experiment_at_a_small_size(tmp_path: Path) -> None:
     assert found["lengths"] == [4, 8, 16]
     assert [found["figures"][key] for key in ("trained", "far")] == found["right"][1:]
     assert 0 <= found["figures"]["stream"] <= 100
+    assert found["data"]["induction"]["dev"] == 64
     selective, invariant = (found["learned"][name]["weights"] for name in ("copy", "invariant"))
     # dt_rank 1, 16 states, 32 channels: x_proj, dt_proj with its bias, against a bias, B and C
     assert selective - invariant == 32 * (1 + 2 * 16) + (32 + 32) - (32 + 2 * 16)

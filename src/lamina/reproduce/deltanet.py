@@ -146,7 +146,8 @@ def picture(record: dict[str, Any], trials: list[dict[str, Any]]) -> str:
             )
         )
     note = (
-        f"{'One seed' if len(trials) == 1 else f'Mean of {len(trials)} seeds'}. At 512 frames the chunk form is "
+        f"{'One seed' if len(trials) == 1 else f'Mean of {len(trials)} seeds'}; by chance "
+        f"{digits3(200 / record['data']['classes'], '%')} would be right. At 512 frames the chunk form is "
         f"{digits3(found['chunk']['ours'])} times as fast as the loop over tokens, the compiled kernel "
         f"{digits3(found['numba']['ours'])} times, forward and backward."
     )

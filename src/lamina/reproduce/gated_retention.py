@@ -122,7 +122,12 @@ def picture(record: dict[str, Any], trials: list[dict[str, Any]]) -> str:
                 xs, ys = [x for x, _ in course], [scale * y for _, y in course]
                 lines.append(Line(xs, ys, colour, "" if i else label, dash=dash))
         charts.append(
-            Chart(lines, Axis("training steps"), Axis(words, low=0 if task == "recall" else None), height=230)
+            Chart(
+                lines,
+                Axis("training steps"),
+                Axis(words, low=0, high=100) if task == "recall" else Axis(words),
+                height=230,
+            )
         )
     note = (
         f"{'One seed' if len(trials) == 1 else f'{len(trials)} seeds'}, a line each; equal weights. The title's scores "

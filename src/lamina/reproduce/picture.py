@@ -166,6 +166,7 @@ class Tiles:
 
 def draw(title: str, note: str, parts: Sequence[Part]) -> str:
     """The picture: title, parts one under another, note."""
+    title, note = (words.replace(" %", "\u00a0%") for words in (title, note))  # a number keeps its unit on its line
     heads, notes = textwrap.wrap(title, 48), textwrap.wrap(note, 68)
     out, top = [], EDGE + 18.0
     for line in heads:

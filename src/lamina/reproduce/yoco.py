@@ -196,10 +196,12 @@ def picture(record: dict[str, Any], trials: list[dict[str, Any]]) -> str:
     lengths, layers = record["settings"]["cache"]["lengths"], record["settings"]["cache"]["keys"]["n_layers"]
     smaller, early = digits3(found["smaller"]["ours"]), found["prefill_gated"]["ours"]
     loss = found["loss_gated"]["ours"]
-    told = "no value" if loss is None else f"{100 * (loss - 1):+.2g} %"
+    told = "unknown"
+    if loss is not None:
+        told = f"{100 * abs(loss - 1):.2g} % {'lower' if loss < 1 else 'higher'}"
     answer = (
         f"With {layers} layers YOCO's state is {smaller} times smaller than a Transformer's; its prompts take "
-        f"{digits3(100 * early, '%')} of the time; its loss is {told} off"
+        f"{digits3(100 * early, '%')} of the time; its loss is {told}"
     )
     lines = []
     looks = (
