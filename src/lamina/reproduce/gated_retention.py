@@ -37,7 +37,7 @@ def plan(tier: Tier) -> Plan:
             "data": f"text:length={256 if full else 128}",
             "keys": {"d_model": 128 if full else 64, "n_layers": 4 if full else 2, "n_heads": 4},
             "d_ff": {"gated": 344, "fixed": 345} if full else {"gated": 176, "fixed": 177},
-            "steps": 800 if full else 300,
+            "steps": 700 if full else 300,
             "batch_size": 16,
             "rates": [1e-3, 3e-3] if full else [3e-3],
         },

@@ -48,7 +48,7 @@ def plan(tier: Tier) -> Plan:
             "d_ff": {"transformer": 344, "gated": 344, "window": 366}
             if full
             else {"transformer": 176, "gated": 176, "window": 187},
-            "steps": 1000 if full else 300,
+            "steps": 900 if full else 300,
             "batch_size": 16,
             "rates": [1e-3, 3e-3] if full else [3e-3],
         },
