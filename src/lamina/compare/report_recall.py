@@ -118,6 +118,7 @@ def _asked(results: dict[str, Any], rows: list[Row], scale: Scale, values: list[
             "log": True,
             "kind": "count",
             "range": charts.padded(numbers, True, 0.02),
+            "ticks": sorted(set(numbers)),
         },
         "y": {"title": scale.title, "log": False, "kind": "plain", "range": charts.padded(values, False, 0.04)},
         "lines": lines,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -85,13 +84,8 @@ def _columns(results: dict[str, Any], rows: list[Row], scale: Scale) -> list[Col
 
 
 def _probe(n: int, of: str, scale: Scale) -> Column:
-    """The score on one of the further test parts."""
-
-    def show(row: Row) -> str:
-        scores = dict(row["probes"])[n]
-        return scale.show(row[f"probe-{n}"], statistics.stdev(scores) if len(scores) > 1 else None)
-
-    return Column(f"{exact(n)} {of}", f"probe-{n}", show)
+    """The mean score on one of the further test parts; the spread stands in its picture."""
+    return Column(f"{exact(n)} {of}", f"probe-{n}", lambda row: scale.show(row[f"probe-{n}"]))
 
 
 def _numbers(rows: list[Row]) -> list[int]:

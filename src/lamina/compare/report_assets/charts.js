@@ -55,7 +55,7 @@ function axis(spec, room, more) {
     return {...base, type: "linear", range: [-0.6, spec.names.length - 0.4], tickvals: spec.names.map((_, i) => i),
       ticktext: spec.names.map(plain), ...more};
   }
-  const ticks = (spec.log ? logTicks : linearTicks)(spec.range, room);
+  const ticks = spec.ticks || (spec.log ? logTicks : linearTicks)(spec.range, room);
   return {...base, type: spec.log ? "log" : "linear", range: spec.range, tickvals: ticks,
     ticktext: ticks.map((v) => tickText(v, spec.kind)), ...more};
 }
