@@ -1,7 +1,8 @@
 """The report's pictures as plain data: what is drawn where, in words and numbers; report_assets/charts.js draws them.
 
 A chart is {"id", "alt", "x", "y", "dots", "lines", "refs", ...}; an axis {"title", "log", "kind", "range"}, where kind
-("bytes", "count" or "plain") says how ticks are written, and perhaps "ticks", where they stand. Everything a pointer shows stands in "hover" as text.
+("bytes", "count" or "plain") says how ticks are written, and perhaps "ticks", where they stand. Everything a pointer
+shows stands in "hover" as text.
 """
 
 from __future__ import annotations
