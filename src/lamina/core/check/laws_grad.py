@@ -25,7 +25,7 @@ def grad(case: Case) -> None:
     x, memory = case.inputs(lengths, frames=n + 1, seed=15), case.memory(3)
     with torch.enable_grad():
         truth, ref = _both(case, x, memory)
-        own = _own_errors(case, lengths, x, memory, truth)
+        own = _own_errors(case, lengths, x, memory)
         bad = _gradients(case, case.layer, poisoned(x), memory, step=False)
         _agree(bad, truth, ref, own, x, "forward with NaN in the padding")
         if case.reason is None:
@@ -65,26 +65,25 @@ def _both(case: Case, x: Seq, memory: Seq | None) -> tuple[Gradients, Gradients]
     return truth, _gradients(case, case.layer, x, memory, step=False)
 
 
-def _own_errors(case: Case, lengths: list[int], x: Seq, memory: Seq | None, truth: Gradients) -> dict[str, float]:
+def _own_errors(case: Case, lengths: list[int], x: Seq, memory: Seq | None) -> dict[str, float]:
     """The largest error of each of float32 forward's gradients on more inputs, for the tolerance policy.
 
-    Other inputs, and x itself moved by an ulp: where one ill-conditioned number makes the error (a norm of next to
-    nothing), the error at x alone is one draw and may be small by luck.
+    Other inputs, and x itself moved by an ulp, each against its own truth: where one ill-conditioned number makes the
+    error (a norm of next to nothing), the error at x alone is one draw and may be small by luck.
     """
-    own: dict[str, float] = {}
-
-    def note(truth: Gradients, ref: Gradients) -> None:
-        for name, wanted, found in _pairs(truth, ref):
-            own[name] = max(own.get(name, 0.0), float(difference(found, wanted).max()))
-
-    for seed in (31, 32, 33):
-        other = case.inputs(lengths, frames=max(lengths) + 1, seed=seed)
-        note(*_both(case, other, case.memory(len(lengths), seed=seed)))
+    samples = [
+        (case.inputs(lengths, frames=max(lengths) + 1, seed=seed), case.memory(len(lengths), seed=seed))
+        for seed in (31, 32, 33)
+    ]
     if x.values.is_floating_point():
         generator = torch.Generator().manual_seed(34)
         for _ in range(4):
             ulp = torch.finfo(x.values.dtype).eps * (torch.rand(x.values.shape, generator=generator).round() * 2 - 1)
-            note(truth, _gradients(case, case.layer, Seq(x.values * (1 + ulp), x.mask), memory, step=False))
+            samples.append((Seq(x.values * (1 + ulp), x.mask), memory))
+    own: dict[str, float] = {}
+    for sample in samples:
+        for name, wanted, found in _pairs(*_both(case, *sample)):
+            own[name] = max(own.get(name, 0.0), float(difference(found, wanted).max()))
     return own
 
 
