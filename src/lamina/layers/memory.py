@@ -7,14 +7,15 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from lamina.core import Layer, Seq, State, StreamSpec
+from lamina.core import Seq, State
 from lamina.core.layer import state_dtype
+from lamina.layers.one_run import OneRun
 from lamina.layers.short_conv import ShortConv, convolved
 
 __all__ = ["MatrixMemory"]
 
 
-class MatrixMemory(Layer):
+class MatrixMemory(OneRun):
     """The projections and the state; a subclass says how the matrices S are decayed, written and read.
 
     [B,T,D] -> [B,T,D]; state {"S": [B,H,K,V], float32 or wider}, with short_conv also {"conv": its state}.
@@ -35,9 +36,6 @@ class MatrixMemory(Layer):
         self.conv = ShortConv(2 * d_model + self.d_value, short_conv, bias=False) if short_conv else None
         self.out = nn.Linear(self.d_value, d_model, bias=False)
 
-    def stream_spec(self) -> StreamSpec:
-        return StreamSpec()
-
     def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
         like, values = self.like(like), self.d_value // self.n_heads
         state: State = {"S": like.new_zeros(batch, self.n_heads, self.d_head, values, dtype=state_dtype(like))}
@@ -45,18 +43,7 @@ class MatrixMemory(Layer):
             state["conv"] = self.conv.init_state(batch, like=like)
         return state
 
-    def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
-        return x.with_values(self._run(x, None)[0])
-
-    def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
-        y, new = self._run(x, state)
-        return x.with_values(y), new
-
-    def frames(self, n: int) -> int:
-        return n
-
-    def _run(self, x: Seq, state: State | None) -> tuple[Tensor, State]:
-        """forward without a state (padding stands to the right, where it harms nobody), step with one."""
+    def run(self, x: Seq, state: State | None) -> tuple[Tensor, State]:
         values, new = self.project(x.zeroed()), cast(State, {})
         if self.conv is None:  # one split, whose gradient is one copy
             qk, v, *others = values.split(self.columns, -1)

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lamina import ops
-from lamina.core import Layer, Seq, State, StreamSpec
+from lamina.core import Seq, State
 from lamina.core.layer import state_dtype
+from lamina.layers.one_run import OneRun
 from lamina.layers.short_conv import ShortConv, convolved
 
 __all__ = ["Mamba", "rate", "step_bias"]
@@ -19,7 +20,7 @@ __all__ = ["Mamba", "rate", "step_bias"]
 DT_MIN, DT_MAX = 1e-3, 1e-1  # step sizes at the start, spread evenly on a log scale
 
 
-class Mamba(Layer):
+class Mamba(OneRun):
     """The selective state space (Gu & Dao 2023, arXiv:2312.00752).
 
         u, z = W_in x,    u <- silu(conv(u)),    [d, B, C] = W_x u,    dt = softplus(W_dt d + b)
@@ -66,9 +67,6 @@ class Mamba(Layer):
             weight.no_weight_decay = True  # type: ignore[attr-defined]
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
-    def stream_spec(self) -> StreamSpec:
-        return StreamSpec()
-
     def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
         like = self.like(like)
         state: State = {"h": like.new_zeros(batch, self.d_inner, self.d_state, dtype=state_dtype(like))}
@@ -76,18 +74,7 @@ class Mamba(Layer):
             state["conv"] = self.conv1d.init_state(batch, like=like)
         return state
 
-    def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
-        return x.with_values(self._run(x, None)[0])
-
-    def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
-        y, new = self._run(x, state)
-        return x.with_values(y), new
-
-    def frames(self, n: int) -> int:
-        return n
-
-    def _run(self, x: Seq, state: State | None) -> tuple[Tensor, State]:
-        """forward without a state (padding stands to the right, where it harms nobody), step with one."""
+    def run(self, x: Seq, state: State | None) -> tuple[Tensor, State]:
         u, z = self.in_proj(x.zeroed()).chunk(2, -1)
         u, new = convolved(self.conv1d, x.with_values(u), state)
         u = F.silu(u)

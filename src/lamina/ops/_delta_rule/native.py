@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from lamina.ops._delta_rule import chunk
-from lamina.ops._native import CHUNK, layout, needs_graph, rows_first
+from lamina.ops._native import CHUNK, differentiable, layout, needs_graph, rows_first
 from lamina.ops._retention.native import decay_gradient
 
 __all__ = ["delta_rule"]
@@ -139,12 +139,8 @@ def _keep(ctx: Any, inputs: tuple[Tensor | None, ...], output: tuple[Tensor, ...
 
 def _differentiate(ctx: Any, do: Tensor, d_end: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     *inputs, errors = ctx.saved_tensors
-    if torch.is_grad_enabled():  # the gradient is to be differentiated in turn: kernels have no such form
-        wanted = [t for t in inputs if t is not None]
-        found = iter(
-            torch.autograd.grad(chunk.delta_rule(*inputs), wanted, (do, d_end), create_graph=True, allow_unused=True)
-        )
-        return tuple(None if t is None else next(found) for t in inputs)
+    if torch.is_grad_enabled():
+        return differentiable(chunk.delta_rule, inputs, (do, d_end))
     decays = ctx.needs_input_grad[4]
     dq, dk, dv, d_beta, d_decay, d_begin = _backward(*inputs, errors, do, d_end, decays)
     return dq, dk, dv, d_beta, d_decay if decays else None, d_begin

@@ -5,12 +5,25 @@ Numba takes half a second to import, so only the modules of kernels do, and they
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
 from lamina.ops.registry import tracing
 
-__all__ = ["BLOCK", "BYTES", "CHUNK", "WIDE", "layout", "needs_graph", "refuses", "rows_first", "vectors_for"]
+__all__ = [
+    "BLOCK",
+    "BYTES",
+    "CHUNK",
+    "WIDE",
+    "differentiable",
+    "layout",
+    "needs_graph",
+    "refuses",
+    "rows_first",
+    "vectors_for",
+]
 
 BYTES = 64  # of a vector
 WIDE = 4  # vectors that a kernel works on side by side
@@ -48,6 +61,15 @@ def needs_graph(*inputs: Tensor | None) -> bool:
     """Whether PyTorch must see the call as an operator: a gradient is wanted, or a mode watches operators."""
     watched = torch._C._len_torch_dispatch_stack() > 0
     return watched or (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs))
+
+
+def differentiable(
+    run: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor | None], gradients: Sequence[Tensor]
+) -> tuple[Tensor | None, ...]:
+    """The gradients of run's inputs, made so that they can be differentiated in turn: kernels have no such form."""
+    wanted = [t for t in inputs if t is not None]
+    found = iter(torch.autograd.grad(run(*inputs), wanted, gradients, create_graph=True, allow_unused=True))
+    return tuple(None if t is None else next(found) for t in inputs)
 
 
 def rows_first(tensor: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from lamina.ops._native import CHUNK, layout, needs_graph, rows_first
+from lamina.ops._native import CHUNK, differentiable, layout, needs_graph, rows_first
 from lamina.ops._retention import chunk
 
 __all__ = ["decay_gradient", "retention"]
@@ -112,9 +112,8 @@ def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> N
 
 def _differentiate(ctx: Any, do: Tensor, d_end: Tensor) -> tuple[Tensor | None, ...]:
     inputs = ctx.saved_tensors
-    if torch.is_grad_enabled():  # the gradient is to be differentiated in turn: kernels have no such form
-        outputs = chunk.retention(*inputs)
-        return torch.autograd.grad(outputs, inputs, (do, d_end), create_graph=True, allow_unused=True)
+    if torch.is_grad_enabled():
+        return differentiable(chunk.retention, inputs, (do, d_end))
     decays = ctx.needs_input_grad[3]
     dq, dk, dv, d_decay, d_begin = _backward(*inputs, do, d_end, decays)
     return dq, dk, dv, d_decay if decays else None, d_begin

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from lamina.ops._native import BLOCK, BYTES, CHUNK, WIDE, needs_graph, rows_first
+from lamina.ops._native import BLOCK, BYTES, CHUNK, WIDE, differentiable, needs_graph, rows_first
 from lamina.ops._selective_scan import chunk
 
 __all__ = ["selective_scan"]
@@ -114,11 +114,10 @@ def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> N
     ctx.mark_non_differentiable(output[2])
 
 
-def _differentiate(ctx: Any, dy: Tensor, d_end: Tensor, _: Tensor) -> tuple[Tensor, ...]:
+def _differentiate(ctx: Any, dy: Tensor, d_end: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     *inputs, kept = ctx.saved_tensors
-    if torch.is_grad_enabled():  # the gradient is to be differentiated in turn: kernels have no such form
-        outputs = chunk.selective_scan(*inputs)
-        return torch.autograd.grad(outputs, inputs, (dy, d_end), create_graph=True, allow_unused=True)
+    if torch.is_grad_enabled():
+        return differentiable(chunk.selective_scan, inputs, (dy, d_end))
     return _backward(*inputs[:6], kept, dy, d_end)
 
 
