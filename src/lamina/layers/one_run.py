@@ -12,7 +12,7 @@ __all__ = ["OneRun"]
 
 
 class OneRun(Layer):
-    """A subclass gives `run`; forward, step and the rest follow from it. Frame by frame: block 1, delay 0."""
+    """A subclass gives `run`; forward, step and the rest follow from it. [B,T,D] -> [B,T,D], block 1, delay 0."""
 
     def stream_spec(self) -> StreamSpec:
         return StreamSpec()

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from lamina.core import Layer, Residual, Serial
-from lamina.layers import MIXERS, RMSNorm
-from lamina.models.model import Knob, Model
-from lamina.models.stack import PlainStack, build_mixer, dropout, with_mixer
+from lamina.layers import RMSNorm
+from lamina.models.model import Knob
+from lamina.models.stack import PlainStack, build_mixer, dropout, row_of_mixer
 
 __all__ = ["MAMBA"]
-
-_MIXER = MIXERS["mamba"]
 
 
 def build(config: Any) -> Layer:
@@ -21,22 +19,14 @@ def build(config: Any) -> Layer:
     return Serial(*blocks, RMSNorm(d_model))
 
 
-MAMBA = Model(
-    name="mamba",
-    paper=_MIXER.paper,
-    year=_MIXER.year,
-    family=_MIXER.family,
-    view="sequence",
-    config_of=with_mixer(PlainStack, "mamba", "mamba"),
-    build=build,
-    knobs=(Knob("d_model", 2),),
-    idea=_MIXER.idea,
-    equations=(
-        "u, z = W_in x,  u <- silu(conv(u)),  [d, B, C] = W_x u,  dt = softplus(W_dt d + b)\n"
-        "h_t = exp(dt_t A) h_{t-1} + dt_t B_t u_t,  y_t = W_out (silu(z_t) * (C_t . h_t + D u_t))\n"
-        "x <- x + mamba(norm(x))"
-    ),
-    use=_MIXER.use,
-    avoid=_MIXER.avoid,
-    references=("Gu & Dao 2023, arXiv:2312.00752",),
+MAMBA = row_of_mixer(
+    "mamba",
+    "mamba",
+    PlainStack,
+    build,
+    (Knob("d_model", 2),),
+    "u, z = W_in x,  u <- silu(conv(u)),  [d, B, C] = W_x u,  dt = softplus(W_dt d + b)\n"
+    "h_t = exp(dt_t A) h_{t-1} + dt_t B_t u_t,  y_t = W_out (silu(z_t) * (C_t . h_t + D u_t))\n"
+    "x <- x + mamba(norm(x))",
+    "Gu & Dao 2023, arXiv:2312.00752",
 )

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from lamina.layers import MIXERS
 from lamina.models.model import Knob, Model
-from lamina.models.stack import GluStack, glu_stack, with_mixer
+from lamina.models.stack import GluStack, glu_stack, row_of_mixer
 
 __all__ = ["DELTANET", "GATED_RETENTION", "LINEAR_ATTENTION", "RETNET"]
 
 _BLOCK = "x <- x + mixer(norm(x)),  x <- x + W_o (silu(W_g norm(x)) * W_v norm(x))"
 
 
-def _row(name: str, mixer_name: str, equations: str, *references: str) -> Model:
-    mixer = MIXERS[mixer_name]
-    return Model(
-        name=name,
-        paper=mixer.paper,
-        year=mixer.year,
-        family=mixer.family,
-        view="sequence",
-        config_of=with_mixer(GluStack, mixer_name, name),
-        build=glu_stack,
-        knobs=(Knob("d_model", 8, 8), Knob("d_ff", 8)),
-        idea=mixer.idea,
-        equations=f"{equations}\n{_BLOCK}",
-        use=mixer.use,
-        avoid=mixer.avoid,
-        references=references,
-    )
+def _row(name: str, mixer: str, equations: str, *references: str) -> Model:
+    knobs = Knob("d_model", 8, 8), Knob("d_ff", 8)
+    return row_of_mixer(name, mixer, GluStack, glu_stack, knobs, f"{equations}\n{_BLOCK}", *references)
 
 
 RETNET = _row(

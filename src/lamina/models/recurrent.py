@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from lamina.layers import MIXERS
 from lamina.models.model import Knob, Model
-from lamina.models.stack import PlainStack, plain_stack, with_mixer
+from lamina.models.stack import PlainStack, plain_stack, row_of_mixer
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
 
 def _row(name: str, equations: str, *references: str) -> Model:
-    mixer = MIXERS[name]
-    return Model(
-        name=name,
-        paper=mixer.paper,
-        year=mixer.year,
-        family=mixer.family,
-        view="sequence",
-        config_of=with_mixer(PlainStack, name, name),
-        build=plain_stack,
-        knobs=(Knob("d_model", 2),),
-        idea=mixer.idea,
-        equations=equations,
-        use=mixer.use,
-        avoid=mixer.avoid,
-        references=references,
-    )
+    return row_of_mixer(name, name, PlainStack, plain_stack, (Knob("d_model", 2),), equations, *references)
 
 
 RNN = _row("rnn", "h_t = tanh(W [x_t; h_{t-1}] + b)", "Elman 1990, Cognitive Science 14(2)")

@@ -7,29 +7,23 @@ from lamina.models.lenet import LENET
 from lamina.models.mamba import MAMBA
 from lamina.models.memory import DELTANET, GATED_RETENTION, LINEAR_ATTENTION, RETNET
 from lamina.models.mlp import MLP
-from lamina.models.model import Knob, Model
+from lamina.models.model import Knob
 from lamina.models.recurrent import GRU, LSTM, RNN
-from lamina.models.stack import ResidualStack, residual_stack, with_mixer
+from lamina.models.stack import ResidualStack, residual_stack, row_of_mixer
 from lamina.models.transformer import TRANSFORMER
 from lamina.models.yoco import YOCO
 
 __all__ = ["MIXER_ROWS", "MODELS"]
 
 MIXER_ROWS = {
-    name: Model(
-        name=name,
-        paper=mixer.paper,
-        year=mixer.year,
-        family=mixer.family,
-        view="sequence",
-        config_of=with_mixer(ResidualStack, name, name),
-        build=residual_stack,
-        knobs=(Knob("d_model", 8, 8), Knob("d_ff", 8)),
-        idea=mixer.idea,
-        equations=cleandoc(mixer.layer.__doc__ or ""),
-        use=mixer.use,
-        avoid=mixer.avoid,
-        references=(f"{mixer.paper}, {mixer.year}",),
+    name: row_of_mixer(
+        name,
+        name,
+        ResidualStack,
+        residual_stack,
+        (Knob("d_model", 8, 8), Knob("d_ff", 8)),
+        cleandoc(mixer.layer.__doc__ or ""),
+        f"{mixer.paper}, {mixer.year}",
         kind="mixer",
     )
     for name, mixer in MIXERS.items()

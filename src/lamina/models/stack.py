@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, ClassVar, Literal
 
@@ -10,10 +11,11 @@ from pydantic import Field, create_model
 from lamina.core import Config, Layer, Residual, Serial
 from lamina.core.config import UserError, nearest
 from lamina.layers import MIXERS, Dropout, FeedForward, LayerNorm, RMSNorm, SwiGLU
+from lamina.models.model import Knob, Model
 
 __all__ = [
-    "GluStack", "PlainStack", "ResidualStack", "build_mixer", "dropout", "glu_stack", "plain_stack", "residual_stack",
-    "swiglu_width", "with_mixer",
+    "GluStack", "PlainStack", "ResidualStack", "build_mixer", "dropout", "glu_blocks", "glu_stack", "plain_stack",
+    "residual_stack", "row_of_mixer", "swiglu_width", "with_mixer",
 ]  # fmt: skip
 
 
@@ -59,6 +61,36 @@ def with_mixer(base: type[PlainStack], mixer: str, name: str) -> Any:
     return config_of
 
 
+def row_of_mixer(
+    name: str,
+    mixer_name: str,
+    base: type[PlainStack],
+    build: Callable[[Any], Layer],
+    knobs: tuple[Knob, ...],
+    equations: str,
+    *references: str,
+    kind: str = "model",
+) -> Model:
+    """The row of a stack around a mixer, whose paper and words it takes."""
+    mixer = MIXERS[mixer_name]
+    return Model(
+        name=name,
+        paper=mixer.paper,
+        year=mixer.year,
+        family=mixer.family,
+        view="sequence",
+        config_of=with_mixer(base, mixer_name, name),
+        build=build,
+        knobs=knobs,
+        idea=mixer.idea,
+        equations=equations,
+        use=mixer.use,
+        avoid=mixer.avoid,
+        references=references,
+        kind=kind,
+    )
+
+
 @cache
 def _config(base: type[PlainStack], chosen: str, default: str) -> type[Config]:
     mixer = MIXERS[chosen]
@@ -98,12 +130,14 @@ def residual_stack(config: Any) -> Layer:
 
 def glu_stack(config: Any) -> Layer:
     """x + mixer(norm(x)), then x + swiglu(norm(x)), n_layers times, and a norm: [B,T,d_model] -> [B,T,d_model]."""
-    d_model = config.d_model
-    layers: list[Layer] = []
-    for _ in range(config.n_layers):
-        for body in (build_mixer(config), SwiGLU(d_model, config.d_ff or swiglu_width(d_model))):
-            layers.append(Residual(RMSNorm(d_model), body, *dropout(config)))
-    return Serial(*layers, RMSNorm(d_model))
+    return Serial(*glu_blocks(config, config.n_layers), RMSNorm(config.d_model))
+
+
+def glu_blocks(config: Any, n: int) -> list[Layer]:
+    """n blocks of mixer and SwiGLU, each in a residual behind an RMS norm."""
+    d_model, d_ff = config.d_model, config.d_ff or swiglu_width(config.d_model)
+    bodies = [body for _ in range(n) for body in (build_mixer(config), SwiGLU(d_model, d_ff))]
+    return [Residual(RMSNorm(d_model), body, *dropout(config)) for body in bodies]
 
 
 def swiglu_width(d_model: int) -> int:

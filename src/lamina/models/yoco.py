@@ -6,11 +6,11 @@ from typing import Any, ClassVar, cast
 
 from pydantic import Field
 
-from lamina.core import Layer, Residual, Seq, Serial, State
+from lamina.core import Layer, Seq, Serial, State
 from lamina.core.config import UserError
-from lamina.layers import CrossDecoder, RMSNorm, SwiGLU
+from lamina.layers import CrossDecoder
 from lamina.models.model import Knob, Model
-from lamina.models.stack import GluStack, build_mixer, dropout, swiglu_width, with_mixer
+from lamina.models.stack import GluStack, glu_blocks, swiglu_width, with_mixer
 
 __all__ = ["YOCO", "Yoco"]
 
@@ -51,15 +51,12 @@ def build(config: Any) -> Layer:
     """[B,T,d_model] -> [B,T,d_model]."""
     d_model, d_ff = config.d_model, config.d_ff or swiglu_width(config.d_model)
     lower = config.n_layers // 2
-    blocks: list[Layer] = []
-    for _ in range(lower):
-        for part in (build_mixer(config), SwiGLU(d_model, d_ff)):
-            blocks.append(Residual(RMSNorm(d_model), part, *dropout(config)))
+    self_decoder = Serial(*glu_blocks(config, lower))
     try:
         cross = CrossDecoder(d_model, config.n_heads, config.n_layers - lower, d_ff, config.capacity, config.dropout)
     except ValueError as error:
         raise UserError(str(error)) from None
-    return Yoco(Serial(*blocks), cross)
+    return Yoco(self_decoder, cross)
 
 
 YOCO = Model(

@@ -21,7 +21,7 @@ from numba import njit
 from lamina.ops._native import CHUNK, WIDE
 from lamina.ops._native.kernel import Kernel, arrays, claim, numbers, registers
 from lamina.ops._native.simd import fma, lanes, load, splat, store, total, zeros
-from lamina.ops._native.tile import give_tile, read_vectors, take_tile, vectors_for, write_vectors
+from lamina.ops._native.tile import give_tile, place, read_vectors, take_tile, vectors_for, write_vectors
 
 __all__ = ["backwards", "forwards"]
 
@@ -129,8 +129,7 @@ def forwards(call):
     own = registers(call, 3)
     task = claim(call)
     while task < batch * heads * tiles:
-        stream, first = task // tiles, task % tiles * wide
-        b, h, count = stream // heads, stream % heads, width - first
+        stream, b, h, first, count = place(task, tiles, heads, wide, width)
         state_at = stream * rows * width + first * state_column
         take_tile(begin, state_at, state_row, state_column, rows, count, tile, wide)
         _ask(tile, rows, following, b * next_b + h * next_h, answer, vectors)
@@ -187,8 +186,7 @@ def backwards(call):
     own = registers(call, 3)
     task = claim(call)
     while task < batch * heads * tiles:
-        stream, first = task // tiles, task % tiles * wide
-        b, h, count = stream // heads, stream % heads, width - first
+        stream, b, h, first, count = place(task, tiles, heads, wide, width)
         state_at = stream * rows * width + first * state_column
         take_tile(begin, state_at, state_row, state_column, rows, count, tile, wide)
         for j in range(vectors):

@@ -7,10 +7,17 @@ from numba import njit
 from lamina.ops import _native
 from lamina.ops._native.simd import fma, lanes, load, load_some, splat, store, store_some, total, zeros
 
-__all__ = ["dot", "give_tile", "read_vectors", "take_tile", "vectors_for", "write_vectors"]
+__all__ = ["dot", "give_tile", "place", "read_vectors", "take_tile", "vectors_for", "write_vectors"]
 
 
 vectors_for = njit(_native.vectors_for)
+
+
+@njit
+def place(task, tiles, heads, wide, columns):
+    """Where a task works: stream and its row and head, first column, and how many columns are left from there."""
+    stream, first = task // tiles, task % tiles * wide
+    return stream, stream // heads, stream % heads, first, columns - first
 
 
 @njit

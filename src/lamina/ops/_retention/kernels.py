@@ -18,7 +18,7 @@ from numba import njit
 from lamina.ops._native import CHUNK, WIDE
 from lamina.ops._native.kernel import Kernel, arrays, claim, numbers, registers
 from lamina.ops._native.simd import fma, lanes, load, splat, store, zeros
-from lamina.ops._native.tile import dot, give_tile, read_vectors, take_tile, vectors_for, write_vectors
+from lamina.ops._native.tile import dot, give_tile, place, read_vectors, take_tile, vectors_for, write_vectors
 
 __all__ = ["retain"]
 
@@ -57,8 +57,7 @@ def retain(call):
     unit = values.dtype.type(1)
     task = claim(call)
     while task < batch * heads * tiles:
-        stream, first = task // tiles, task % tiles * wide
-        b, h, count = stream // heads, stream % heads, columns - first
+        stream, b, h, first, count = place(task, tiles, heads, wide, columns)
         state_at = stream * rows * columns + first * state_column
         take_tile(begin, state_at, state_row, state_column, rows, count, tile, wide)
         fade = unit

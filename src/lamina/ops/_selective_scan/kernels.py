@@ -12,6 +12,7 @@ from numba import njit
 from lamina.ops._native import BLOCK, CHUNK, WIDE
 from lamina.ops._native.kernel import Kernel, arrays, claim, numbers, registers
 from lamina.ops._native.simd import exp, fma, lanes, load, load_some, splat, store, store_some, total, zeros
+from lamina.ops._native.tile import place
 
 __all__ = ["backward", "brief", "forward"]
 
@@ -45,8 +46,7 @@ def forward(call):
     ds, us, ys = registers(call, 3)
     task = claim(call)
     while task < rows * tiles:
-        row, first = task // tiles, task % tiles * wide
-        count = channels - first
+        _, row, _, first, count = place(task, tiles, 1, wide, channels)
         _turn_in(begin, (row * channels + first) * n_state, count, n_state, h, wide)
         _turn_in(A, first * n_state, count, n_state, a, wide)
         for t in range(frames):
@@ -135,8 +135,7 @@ def backward(call):
     ds, us, gys, gus, gds, gD = registers(call, 6)
     task = claim(call)
     while task < rows * tiles:
-        row, first = task // tiles, task % tiles * wide
-        count = channels - first
+        _, row, _, first, count = place(task, tiles, 1, wide, channels)
         _turn_in(d_end, (row * channels + first) * n_state, count, n_state, g, wide)
         _turn_in(A, first * n_state, count, n_state, a, wide)
         for i in range(0, size, one):
