@@ -55,8 +55,8 @@ def _run(case, inputs, impl, dtype, seed=1):
     return {"y": y.detach(), "state": end.detach()} | {f"gradient {i}": t for i, t in enumerate(gradients)}
 
 
-def _worst(case, inputs, impl, dtype):
-    """The largest error as a share of what the policy allows; the gradients of one loss count as one vector."""
+def _beyond(case, inputs, impl, dtype):
+    """The errors that the policy does not allow, as shares of what it does; the gradients of one loss are one vector."""
     truth, ref = _run(case, inputs, "ref", torch.float64), _run(case, inputs, "ref", dtype)
     if dtype == torch.float64:  # the truth is rounded too: twice the rounding of float32, scaled
         rough = _run(case, inputs, "ref", torch.float32)
@@ -67,7 +67,7 @@ def _worst(case, inputs, impl, dtype):
     for name, wanted in truth.items():
         allowed = tolerance(wanted, ref[name], dtype, largest=largest if name.startswith("gradient") else 0.0)
         shares[name] = float((got[name].double() - wanted).abs().max()) / allowed
-    return max((share, name) for name, share in shares.items())
+    return {name: share for name, share in shares.items() if not share <= 1}
 
 
 @pytest.mark.parametrize("frames", [1, 2, 63, 64, 65, pytest.param(1000, marks=pytest.mark.slow)])
@@ -75,13 +75,13 @@ def _worst(case, inputs, impl, dtype):
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_definition(case, impl, frames):
     for dtype in (torch.float32, torch.float64):
-        assert _worst(case, _inputs(case, frames), impl, dtype) <= (1.0, ""), dtype
+        assert _beyond(case, _inputs(case, frames), impl, dtype) == {}, dtype
 
 
 @pytest.mark.parametrize(("keys", "values"), [(1, 1), (3, 16), (16, 17), (20, 40), (33, 65), (70, 130)])
 @pytest.mark.parametrize("case", CASES)
 def test_any_width(case, keys, values):
-    assert _worst(case, _inputs(case, 5, batch=1, keys=keys, values=values), "numba", torch.float32) <= (1.0, "")
+    assert _beyond(case, _inputs(case, 5, batch=1, keys=keys, values=values), "numba", torch.float32) == {}
 
 
 @pytest.mark.parametrize("frames", [1, 3, 4])
