@@ -56,7 +56,7 @@ def _run(case, inputs, impl, dtype, seed=1):
 
 
 def _beyond(case, inputs, impl, dtype):
-    """The errors that the policy does not allow, as shares of what it does; the gradients of one loss are one vector."""
+    """What the policy does not allow, as shares of what it does; the gradients of one loss count as one vector."""
     truth, ref = _run(case, inputs, "ref", torch.float64), _run(case, inputs, "ref", dtype)
     if dtype == torch.float64:  # the truth is rounded too: twice the rounding of float32, scaled
         rough = _run(case, inputs, "ref", torch.float32)
