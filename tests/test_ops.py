@@ -1,5 +1,9 @@
 """The recurrences against PyTorch's own modules; the registry."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -78,7 +82,7 @@ def test_no_frames_and_no_rows(name):
     assert y.shape == (0, 7, 6)
 
 
-def test_registry_chooses_explains_and_is_forced(monkeypatch):
+def test_registry_chooses_explains_and_is_forced():
     _, x, weight, bias, state = _case("lstm")
     op, mask = _recurrent._LSTM, torch.ones(3, 7, dtype=torch.bool)
     assert op.choose("auto", x, weight, bias, None, state).run is aten.lstm
@@ -86,12 +90,26 @@ def test_registry_chooses_explains_and_is_forced(monkeypatch):
     assert op.explain(x, weight, bias, mask, state) == {"aten": "the kernel knows no absent frames", "ref": None}
     with ops.use("ref"):
         assert op.choose("auto", x, weight, bias, None, state).run is ref.lstm
-    monkeypatch.setenv("LAMINA_IMPL", "ref")
-    assert op.choose("auto", x, weight, bias, None, state).run is ref.lstm
+    with ops.use("numba"):  # which this op has none of, but others have
+        assert op.choose("auto", x, weight, bias, None, state).run is aten.lstm
+    with ops.use("cuda"), pytest.raises(ValueError, match="no implementation 'cuda'"):
+        op.choose("auto", x, weight, bias, None, state)
     with pytest.raises(ValueError, match="cannot take this call: the kernel knows no absent frames"):
         op.choose("aten", x, weight, bias, mask, state)
     with pytest.raises(ValueError, match=r"no implementation 'cuda'; it has \['aten', 'ref'\]"):
         op.choose("cuda", x, weight, bias, mask, state)
+
+
+def test_the_environment_forces_one_too():
+    code = "from lamina.ops.registry import forced; print(forced())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "LAMINA_IMPL": "ref"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "ref"
 
 
 def test_vmap_takes_the_definition():

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lamina import ops
 from lamina.bench import work
 from lamina.bench.case import Case
 from lamina.bench.peer import Peer
@@ -107,7 +107,7 @@ def _products(make: Callable[[], Layer], shape: tuple[int, int]) -> Case:
     module = nn.ParameterList(weights)
 
     def run(given: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {n: F.linear(x, w) for (n, x), w in zip(given.items(), weights, strict=True)}
+        return {n: ops.linear(x, w) for (n, x), w in zip(given.items(), weights, strict=True)}
 
     return Case(leaves, run, module=module, of=tuple(leaves))
 

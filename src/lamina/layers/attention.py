@@ -6,13 +6,14 @@ from abc import abstractmethod
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lamina import ops
 from lamina.core import Layer, NotStreamable, Seq, State, StreamSpec
 from lamina.core.layer import state_dtype
 from lamina.layers.cache import behind
 from lamina.layers.position import count
+from lamina.layers.projection import Projection
 from lamina.layers.short_conv import ShortConv, convolved
 
 __all__ = ["CausalAttention", "ChunkAttention", "WindowAttention"]
@@ -35,7 +36,7 @@ class _Attention(Layer):
             )
         self.d_in = self.d_out = d_model
         self.n_heads, self.rotary = n_heads, rotary
-        self.qkv, self.out = nn.Linear(d_model, 3 * d_model), nn.Linear(d_model, d_model)
+        self.qkv, self.out = Projection(d_model, 3 * d_model), Projection(d_model, d_model)
         self.conv = ShortConv(3 * d_model, short_conv, bias=False) if short_conv else None
 
     @abstractmethod

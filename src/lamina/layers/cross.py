@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lamina import ops
 from lamina.core import Layer, NotStreamable, Residual, Seq, Serial, State, StreamSpec
@@ -16,6 +16,7 @@ from lamina.layers.ffn import SwiGLU
 from lamina.layers.norm import RMSNorm
 from lamina.layers.pointwise import Dropout
 from lamina.layers.position import count
+from lamina.layers.projection import Projection
 
 __all__ = ["CrossAttention", "CrossDecoder"]
 
@@ -42,7 +43,7 @@ class CrossAttention(Layer):
             raise ValueError(f"CrossAttention: capacity={capacity} is a number of frames, or None")
         self.d_in = self.d_out = d_model
         self.d_memory, self.n_heads, self.capacity = 2 * d_model, n_heads, capacity
-        self.query, self.out = nn.Linear(d_model, d_model, bias=False), nn.Linear(d_model, d_model, bias=False)
+        self.query, self.out = Projection(d_model, d_model, bias=False), Projection(d_model, d_model, bias=False)
 
     def stream_spec(self) -> StreamSpec:
         if self.capacity is None:
@@ -97,7 +98,7 @@ class CrossDecoder(Layer):
         super().__init__()
         self.d_in = self.d_out = d_model
         self.n_heads, self.capacity = n_heads, capacity
-        self.norm, self.kv = RMSNorm(d_model), nn.Linear(d_model, 2 * d_model, bias=False)
+        self.norm, self.kv = RMSNorm(d_model), Projection(d_model, 2 * d_model, bias=False)
         blocks: list[Layer] = []
         for _ in range(n_layers):
             for part in (CrossAttention(d_model, n_heads, capacity), SwiGLU(d_model, d_ff or 4 * d_model)):

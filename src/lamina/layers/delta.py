@@ -64,5 +64,5 @@ class DeltaNet(MatrixMemory):
             beta, log_decay = torch.where(real, beta, 0), None if log_decay is None else torch.where(real, log_decay, 0)
         o, S = ops.delta_rule(q, k, F.silu(v), beta, log_decay, S)
         # o is not scaled by K^(-1/2): the norm takes any scale out again, and eps * K is what the scale leaves there
-        y = F.rms_norm(o, self.norm.shape, self.norm.to(o.dtype), self.eps * self.d_head).flatten(2)
-        return y * F.silu(others[2]) if self.gated else y, {"S": S}
+        gate = others[2].view(o.shape) if self.gated else None
+        return ops.rms_norm(o, self.norm, gate, self.eps * self.d_head).flatten(2), {"S": S}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import nn
-
+from lamina import ops
 from lamina.core import Pointwise, Seq, Serial
 from lamina.layers.pointwise import Activation, Linear
+from lamina.layers.projection import Projection
 
 __all__ = ["FeedForward", "SwiGLU"]
 
@@ -24,8 +23,8 @@ class SwiGLU(Pointwise):
     def __init__(self, d_model: int, d_ff: int) -> None:
         super().__init__()
         self.d_in = self.d_out = d_model
-        self.gate_value, self.out = nn.Linear(d_model, 2 * d_ff, bias=False), nn.Linear(d_ff, d_model, bias=False)
+        self.gate_value, self.out = Projection(d_model, 2 * d_ff, bias=False), Projection(d_ff, d_model, bias=False)
 
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         gate, value = self.gate_value(x.zeroed()).chunk(2, -1)
-        return x.with_values(self.out(F.silu(gate) * value))
+        return x.with_values(self.out(ops.swiglu(gate, value)))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import cast
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lamina.core import Seq, State
 from lamina.core.layer import state_dtype
 from lamina.layers.one_run import OneRun
+from lamina.layers.projection import Projection
 from lamina.layers.short_conv import ShortConv, convolved
 
 __all__ = ["MatrixMemory"]
@@ -32,9 +33,9 @@ class MatrixMemory(OneRun):
         self.d_in = self.d_out = d_model
         self.n_heads, self.d_head, self.d_value = n_heads, d_model // n_heads, value_factor * d_model
         self.columns = (2 * d_model, self.d_value, *others)
-        self.project = nn.Linear(d_model, sum(self.columns), bias=False)
+        self.project = Projection(d_model, sum(self.columns), bias=False)
         self.conv = ShortConv(2 * d_model + self.d_value, short_conv, bias=False) if short_conv else None
-        self.out = nn.Linear(self.d_value, d_model, bias=False)
+        self.out = Projection(self.d_value, d_model, bias=False)
 
     def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
         like, values = self.like(like), self.d_value // self.n_heads

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lamina import ops
 from lamina.core import Pointwise, Seq, State
 
 __all__ = ["BatchNorm", "LayerNorm", "RMSNorm"]
@@ -42,7 +42,7 @@ class RMSNorm(Pointwise):
         self.weight = nn.Parameter(torch.ones(d_model))
 
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
-        return x.with_values(F.rms_norm(x.zeroed(), (self.weight.shape[0],), self.weight, self.eps))
+        return x.with_values(ops.rms_norm(x.zeroed(), self.weight, eps=self.eps))
 
 
 class BatchNorm(Pointwise):

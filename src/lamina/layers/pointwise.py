@@ -6,11 +6,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from lamina.core import Pointwise, Seq, State
 from lamina.core.config import nearest
 from lamina.core.layer import Width
+from lamina.layers.projection import Projection
 
 __all__ = ["ACTIVATIONS", "GLU", "Activation", "Dropout", "Linear"]
 
@@ -25,7 +25,7 @@ class Linear(Pointwise):
     def __init__(self, d_in: int, d_out: int, bias: bool = True) -> None:
         super().__init__()
         self.d_in, self.d_out = d_in, d_out
-        self.linear = nn.Linear(d_in, d_out, bias)
+        self.linear = Projection(d_in, d_out, bias)
 
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         return x.with_values(self.linear(x.zeroed()), finite=False)

@@ -50,8 +50,8 @@ class _Retention(MatrixMemory):
         if state is not None and not x.dense:  # an absent frame writes nothing and lets nothing fade
             k, log_decay = torch.where(x.mask[..., None, None], k, 0), torch.where(x.mask[..., None], log_decay, 0)
         y, S = ops.retention(q, k, v, log_decay, S)
-        y = F.rms_norm(y, y.shape[-1:], None, self.eps * self.d_head).flatten(2) * F.silu(gate)
-        return y, {"S": S} if t is None else {"S": S, "t": t}
+        y = ops.rms_norm(y, None, gate.view(y.shape), self.eps * self.d_head)
+        return y.flatten(2), {"S": S} if t is None else {"S": S, "t": t}
 
     @abstractmethod
     def log_decay(self, k: Tensor, *logits: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from lamina import ops
 from lamina.core import Seq, State
 from lamina.core.layer import state_dtype
 from lamina.layers.one_run import OneRun
+from lamina.layers.projection import Projection
 from lamina.layers.short_conv import ShortConv, convolved
 
 __all__ = ["Mamba", "rate", "step_bias"]
@@ -50,12 +51,12 @@ class Mamba(OneRun):
         self.d_in = self.d_out = d_model
         self.d_inner, self.d_state, self.selective = expand * d_model, d_state, selective
         self.dt_rank = dt_rank or ceil(d_model / 16)
-        self.in_proj = nn.Linear(d_model, 2 * self.d_inner, bias=False)
+        self.in_proj = Projection(d_model, 2 * self.d_inner, bias=False)
         self.conv1d = ShortConv(self.d_inner, short_conv) if short_conv else None
         bias = step_bias(self.d_inner)
         if selective:
-            self.x_proj = nn.Linear(self.d_inner, self.dt_rank + 2 * d_state, bias=False)
-            self.dt_proj = nn.Linear(self.dt_rank, self.d_inner)
+            self.x_proj = Projection(self.d_inner, self.dt_rank + 2 * d_state, bias=False)
+            self.dt_proj = Projection(self.dt_rank, self.d_inner)
             nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
             self.dt_proj.bias = nn.Parameter(bias)
         else:
@@ -65,7 +66,7 @@ class Mamba(OneRun):
         self.D = nn.Parameter(torch.ones(self.d_inner))
         for weight in (self.A_log, self.D):
             weight.no_weight_decay = True  # type: ignore[attr-defined]
-        self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
+        self.out_proj = Projection(self.d_inner, d_model, bias=False)
 
     def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
         like = self.like(like)
@@ -84,7 +85,7 @@ class Mamba(OneRun):
             h = cast(Tensor, state["h"])
             dt = dt if x.dense else torch.where(x.mask[..., None], dt, 0)  # an absent frame takes no time
         y, new["h"] = ops.selective_scan(u, dt, rate(self.A_log), B, C, self.D, h)
-        return self.out_proj(y * F.silu(z)), new
+        return self.out_proj(ops.swiglu(z, y)), new
 
     def _choices(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """dt [B,T,C], B and C [B,T,N] of every frame."""

@@ -5,27 +5,51 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["fits", "one_dtype", "working_dtype"]
+from lamina.ops.registry import tracing
+
+__all__ = ["Shapes", "one_dtype", "working_dtype"]
+
+MANY = 4096  # calls of different shapes that are remembered
 
 
-def fits(op: str, *inputs: tuple[str, Tensor | None, str], sizes: dict[str, int] | None = None) -> dict[str, int]:
-    """Checks tensors (name, tensor, "B T H K") against shapes in the project's letters and gives the letters' sizes.
+class Shapes:
+    """The shapes that go together in an op's call, in the project's letters:
 
-    The first tensor with a letter sets it; `sizes` holds those already known. Another size is a ValueError.
+        SHAPES = Shapes("retention", "q: B T H K", "state: B H K V")
+        sizes = SHAPES(q, state)
+
+    gives the letters' sizes. The first tensor with a letter sets it; another size is a ValueError; None fits.
     """
-    sizes = {} if sizes is None else sizes
-    for name, tensor, letters in inputs:
-        if tensor is None:
-            continue
-        shape, wanted = tensor.shape, letters.split()
-        good = len(shape) == len(wanted)
-        for letter, size in zip(wanted, shape, strict=False):
-            if sizes.setdefault(letter, size) != size:
-                good = False
-        if not good:
-            known = ",".join(f"{letter}={sizes[letter]}" if letter in sizes else letter for letter in wanted)
-            raise ValueError(f"{op}: {name} of shape {list(shape)} does not fit [{known}]")
-    return sizes
+
+    def __init__(self, op: str, *tensors: str) -> None:
+        self.op = op
+        self.tensors = [(name, letters.split()) for name, _, letters in (t.partition(": ") for t in tensors)]
+        self.known: dict[tuple[torch.Size | None, ...], dict[str, int]] = {}
+
+    def __call__(self, *tensors: Tensor | None) -> dict[str, int]:
+        shapes = tuple([None if t is None else t.shape for t in tensors])
+        if tracing():  # sizes may be symbols
+            return self._read(shapes)
+        sizes = self.known.get(shapes)
+        if sizes is None:
+            if len(self.known) >= MANY:
+                self.known.clear()
+            sizes = self.known[shapes] = self._read(shapes)
+        return sizes
+
+    def _read(self, shapes: tuple[torch.Size | None, ...]) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        for shape, (name, letters) in zip(shapes, self.tensors, strict=True):
+            if shape is None:
+                continue
+            good = len(shape) == len(letters)
+            for letter, size in zip(letters, shape, strict=False):
+                if sizes.setdefault(letter, size) != size:
+                    good = False
+            if not good:
+                known = ",".join(f"{letter}={sizes[letter]}" if letter in sizes else letter for letter in letters)
+                raise ValueError(f"{self.op}: {name} of shape {list(shape)} does not fit [{known}]")
+        return sizes
 
 
 def working_dtype(*tensors: Tensor | None) -> torch.dtype:

@@ -12,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Impl", "Op", "short", "tracing", "use"]
+__all__ = ["Impl", "Op", "forced", "short", "tracing", "use"]
 
 SHORT = 16
 
-_forced: ContextVar[str | None] = ContextVar("lamina_impl", default=None)
+# LAMINA_IMPL is read once, at the import: a stream would pay for it at every frame
+_names: set[str] = set()  # of every op's implementations
+_IMPL = os.environ.get("LAMINA_IMPL", "auto")
+_forced: ContextVar[str] = ContextVar("lamina_impl", default=_IMPL)
 
 
 @dataclass(frozen=True)
@@ -45,25 +48,36 @@ class Op:
         if impls[-1].name != "ref":
             raise ValueError(f"op {name}: the last implementation is the definition and is called ref")
         self.name, self.impls = name, impls
+        _names.update(impl.name for impl in impls)
 
     def explain(self, *inputs: Any) -> dict[str, str | None]:
         """Each implementation's refusal of this call, None for those that take it."""
         return {impl.name: impl.declines(*inputs) for impl in self.impls}
 
     def choose(self, impl: str, *inputs: Any) -> Impl:
-        """The first implementation that takes the call, or the one that impl, `use` or LAMINA_IMPL names."""
+        """The first implementation that takes the call, or the one that impl, `use` or LAMINA_IMPL names.
+
+        What `use` and LAMINA_IMPL name goes for the ops that have it.
+        """
         if torch.compiler.is_compiling():  # the tracer can read no context variable
             return next(i for i in self.impls if i.traces and i.declines(*inputs) is None)
-        name = impl if impl != "auto" else _forced.get() or os.environ.get("LAMINA_IMPL", "auto")
-        if name == "auto":
-            return next(i for i in self.impls if i.declines(*inputs) is None)
-        chosen = next((i for i in self.impls if i.name == name), None)
+        name = _forced.get() if impl == "auto" else impl
+        chosen = None if name == "auto" else next((i for i in self.impls if i.name == name), None)
         if chosen is None:
+            if name == "auto" or (impl == "auto" and name in _names):
+                for i in self.impls:
+                    if i.yields(*inputs) is None and i.refuses(*inputs) is None:
+                        return i
             raise ValueError(f"op {self.name} has no implementation {name!r}; it has {[i.name for i in self.impls]}")
         reason = chosen.refuses(*inputs)
         if reason:
             raise ValueError(f"op {self.name}: {name} cannot take this call: {reason}")
         return chosen
+
+
+def forced() -> str:
+    """The implementation that `use` or LAMINA_IMPL asks for, "auto" for none."""
+    return _forced.get()
 
 
 @contextmanager
@@ -83,7 +97,7 @@ def short(inputs: Tensor, *_: Tensor | None) -> str | None:
 
 def tracing() -> str | None:
     """The reason why only plain aten loops may run now: export, compile or a functorch transform."""
-    if torch.compiler.is_compiling() or torch.compiler.is_exporting():
+    if torch.compiler.is_compiling():  # export says so too
         return "the call is being traced"
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return "a torch.func transform has no rule for it"

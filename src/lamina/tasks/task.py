@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lamina.core import Layer, Residual, Seq, Serial
 from lamina.data import View
 from lamina.layers import Embedding, Linear, ShortConv
+from lamina.layers.projection import Projection
 
 __all__ = ["Batch", "Metric", "Task"]
 
@@ -45,7 +46,7 @@ class Task(nn.Module, ABC):
         self.view, self.n_out = view, n_out
         self.stem = None if own_head else _stem(view, cast(int, backbone.d_in), taps)
         self.backbone = backbone
-        self.head = None if own_head else nn.Linear(cast(int, backbone.d_out), n_out)
+        self.head = None if own_head else Projection(cast(int, backbone.d_out), n_out)
 
     def forward(self, batch: Batch) -> Tensor:
         seen = self.view(batch["x"], batch.get("lengths"))

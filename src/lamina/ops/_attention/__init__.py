@@ -6,10 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamina.ops._attention.rotary import rotate
 from lamina.ops.registry import tracing
 
-__all__ = ["attention", "rotate"]
+__all__ = ["attention"]
 
 LONG = 256  # keys; from here on it pays to look how many of a cache are filled
 

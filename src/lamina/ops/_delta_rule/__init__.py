@@ -9,7 +9,7 @@ from torch import Tensor
 from lamina.ops._delta_rule import chunk, fla, native, ref
 from lamina.ops._native import refuses
 from lamina.ops._retention.fla import refuses as no_fla
-from lamina.ops._shapes import fits, one_dtype, working_dtype
+from lamina.ops._shapes import Shapes, one_dtype, working_dtype
 from lamina.ops.registry import Impl, Op, short
 
 __all__ = ["DELTA_RULE", "delta_rule"]
@@ -21,6 +21,13 @@ DELTA_RULE = Op(
     Impl("chunk", chunk.delta_rule, yields=short, traces=True),
     Impl("ref", ref.delta_rule, traces=True),
 )
+
+_SHAPES = {  # by the dimensions of the decay: a number a head, or one a frame and head
+    n: Shapes(
+        "delta_rule", "q: B T H K", "k: B T H K", "v: B T H V", "beta: B T H", f"log_decay: {decays}", "state: B H K V"
+    )
+    for n, decays in ((1, "H"), (3, "B T H"))
+}
 
 
 def delta_rule(
@@ -40,11 +47,8 @@ def delta_rule(
     |k| = 1 and beta in 0..1 (2 with negative eigenvalues) nothing grows. An absent frame is beta 0, log_decay 0.
     Schlag et al. 2021, arXiv:2102.11174; Yang et al. 2024, arXiv:2406.06484; gated: Yang et al. 2024, arXiv:2412.06464.
     """
-    decays = "H" if log_decay is not None and log_decay.dim() == 1 else "B T H"
-    sizes = fits(
-        "delta_rule", ("q", q, "B T H K"), ("k", k, "B T H K"), ("v", v, "B T H V"), ("beta", beta, "B T H"),
-        ("log_decay", log_decay, decays), ("state", state, "B H K V"),
-    )  # fmt: skip
+    by_head = log_decay is not None and log_decay.dim() == 1
+    sizes = _SHAPES[1 if by_head else 3](q, k, v, beta, log_decay, state)
     dtype = working_dtype(q, k, v, beta, log_decay, state)
     if log_decay is not None:
         log_decay = log_decay.to(dtype).expand(q.shape[:3])

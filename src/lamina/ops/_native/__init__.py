@@ -5,6 +5,8 @@ Numba takes half a second to import, so only the modules of kernels do, and they
 
 from __future__ import annotations
 
+import struct
+import sys
 from collections.abc import Callable, Sequence
 
 import torch
@@ -17,18 +19,26 @@ __all__ = [
     "BYTES",
     "CHUNK",
     "WIDE",
+    "bits",
     "differentiable",
     "layout",
     "needs_graph",
     "refuses",
+    "rows",
     "rows_first",
     "vectors_for",
+    "watched",
 ]
 
 BYTES = 64  # of a vector
 WIDE = 4  # vectors that a kernel works on side by side
 CHUNK = 16  # frames between the states that are kept for the way back
 BLOCK = 64  # channels of a task where a channel's state is the vector
+
+
+def bits(number: float) -> int:
+    """A number that is not whole, as the argument of a kernel that `real` reads."""
+    return int.from_bytes(struct.pack("=d", number), sys.byteorder, signed=True)
 
 
 def vectors_for(columns: int, one: int) -> int:
@@ -45,13 +55,19 @@ def layout(columns: Tensor) -> tuple[int, int]:
 
 def refuses(*inputs: Tensor | None) -> str | None:
     """The reason why compiled kernels cannot take these tensors, or None."""
+    kind = None
     for tensor in inputs:
         if tensor is None:
             continue
-        if tensor.device.type != "cpu":
+        if not tensor.is_cpu:
             return "it is for the CPU"
-        if tensor.dtype != torch.float32 and tensor.dtype != torch.float64:
-            return f"it has no form for {tensor.dtype}"
+        dtype = tensor.dtype
+        if dtype is not kind:
+            if kind is not None:
+                return f"it has no form for {kind} beside {dtype}"
+            if dtype is not torch.float32 and dtype is not torch.float64:
+                return f"it has no form for {dtype}"
+            kind = dtype
         if not tensor.numel():
             return "there is nothing to do"
     return tracing()
@@ -59,8 +75,12 @@ def refuses(*inputs: Tensor | None) -> str | None:
 
 def needs_graph(*inputs: Tensor | None) -> bool:
     """Whether PyTorch must see the call as an operator: a gradient is wanted, or a mode watches operators."""
-    watched = torch._C._len_torch_dispatch_stack() > 0
-    return watched or (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs))
+    return watched() or (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs))
+
+
+def watched() -> bool:
+    """Whether a mode watches operators: it counts their FLOPs, or works with tensors that hold no numbers."""
+    return bool(torch._C._len_torch_dispatch_stack() > 0)
 
 
 def differentiable(
@@ -70,6 +90,18 @@ def differentiable(
     wanted = [t for t in inputs if t is not None]
     found = iter(torch.autograd.grad(run(*inputs), wanted, gradients, create_graph=True, allow_unused=True))
     return tuple(None if t is None else next(found) for t in inputs)
+
+
+def rows(tensor: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """[B,T,D] or [B,T,H,D] as rows of D: the steps from frame to frame, batch after batch, and from head to head.
+
+    Copied only where one step does not lead from each frame to the next.
+    """
+    shape, steps = tensor.shape, tensor.stride()
+    if steps[-1] == 1 and len(shape) in (3, 4) and (shape[0] == 1 or shape[1] == 1 or steps[0] == shape[1] * steps[1]):
+        return tensor, (steps[1] if shape[1] > 1 else steps[0], steps[2] if len(shape) == 4 else 0)
+    size = shape[-1]
+    return tensor.contiguous(), (size * (shape[2] if len(shape) == 4 else 1), size)
 
 
 def rows_first(tensor: Tensor) -> Tensor:

@@ -20,8 +20,9 @@ from numba.extending import intrinsic
 from torch import Tensor
 
 from lamina.ops._native import BYTES, WIDE
+from lamina.ops._native.again import Launch, record
 
-__all__ = ["Kernel", "arrays", "claim", "numbers", "registers"]
+__all__ = ["Kernel", "arrays", "claim", "numbers", "real", "registers", "whole"]
 
 ENOUGH = 1 << 20  # operations, some 10 us: below it a second thread takes longer to wake than it saves
 _OPENMP = ctypes.CDLL(None)  # libtorch brings libgomp's symbols into the process
@@ -50,31 +51,37 @@ class Kernel:
 
     def __init__(self, body: Callable[[Any], None]) -> None:
         self.body = body
-        self.compiled: dict[torch.dtype, Any] = {}
+        self.compiled: dict[torch.dtype, Launch] = {}
 
     def __call__(self, tensors: Sequence[Tensor], numbers: Sequence[int], *, tasks: int, work: int) -> None:
         """Runs on as many threads as PyTorch has, `tasks` at most; on one where `work` (operations) is little.
 
-        The tensors are on the CPU and of one dtype.
+        The tensors are on the CPU and of the first one's dtype, but for those that `whole` reads.
         """
         dtype = tensors[0].dtype
         run = self.compiled.get(dtype) or self._compile(dtype)
         call = array("q", [0, *[t.data_ptr() for t in tensors], *numbers])
-        address = call.buffer_info()[0]
-        threads = min(torch.get_num_threads(), tasks) if _THREADS["usable"] and work > ENOUGH else 1
-        if threads > 1:
-            _OPENMP.GOMP_parallel(run, ctypes.c_void_p(address), threads, 0)
-        else:
-            run(address)
+        record(run, call, tensors, tasks, work)
+        run(call, tasks, work)
 
-    def _compile(self, dtype: torch.dtype) -> Any:
+    def _compile(self, dtype: torch.dtype) -> Launch:
         kind = types.void(types.CPointer(_KINDS[dtype]))
         try:
             made = cfunc(kind, cache=True, error_model="numpy")(self.body)
         except RuntimeError:  # numba finds no folder it may write to: compiled for this process alone
             made = cfunc(kind, error_model="numpy")(self.body)
-        self.compiled[dtype] = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(made.address)
-        return self.compiled[dtype]
+        function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(made.address)
+
+        def launch(call: array[int], tasks: int, work: int) -> None:
+            address = call.buffer_info()[0]
+            threads = min(torch.get_num_threads(), tasks) if work > ENOUGH and _THREADS["usable"] else 1
+            if threads > 1:
+                _OPENMP.GOMP_parallel(function, ctypes.c_void_p(address), threads, 0)
+            else:
+                function(address)
+
+        self.compiled[dtype] = launch
+        return launch
 
 
 @intrinsic
@@ -97,6 +104,28 @@ def numbers(typing: Any, call: Any, first: Any, count: Any) -> Any:
         return context.make_tuple(builder, signature.return_type, found)
 
     return types.UniTuple(types.int64, count.literal_value)(call, first, count), emit
+
+
+@intrinsic(prefer_literal=True)
+def real(typing: Any, call: Any, place: Any) -> Any:
+    """The call's argument at that place, a constant, as the float64 that `bits` made it of."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(_word(builder, arguments[0], place.literal_value), ir.DoubleType())
+
+    return types.float64(call, place), emit
+
+
+@intrinsic(prefer_literal=True)
+def whole(typing: Any, call: Any, place: Any) -> Any:
+    """The call's argument at that place, a constant: the address of int64 numbers, as a flat array."""
+    kind = types.Array(types.int64, 1, "C")
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = _word(builder, arguments[0], place.literal_value)
+        return _flat(context, builder, kind, builder.inttoptr(word, ir.IntType(64).as_pointer()))
+
+    return kind(call, place), emit
 
 
 @intrinsic(prefer_literal=True)

@@ -7,6 +7,7 @@ AVX-512 register; LLVM splits it in two for AVX2, in four for NEON).
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from math import factorial, log
 from typing import Any
 
@@ -18,7 +19,10 @@ from numba.extending import intrinsic, models, overload, register_model
 
 from lamina.ops._native import BYTES
 
-__all__ = ["exp", "fma", "lanes", "load", "load_some", "splat", "store", "store_some", "total", "zeros"]
+__all__ = [
+    "exp", "fma", "imaginary", "lanes", "load", "load_some", "real_part", "sigmoid", "splat", "store", "store_some",
+    "total", "turned", "zeros",
+]  # fmt: skip
 
 
 class Vector(types.Type):
@@ -199,6 +203,11 @@ def _mul(typing: Any, a: Any, b: Any) -> Any:
     return a(a, b), _instruction("fmul")
 
 
+@intrinsic
+def _div(typing: Any, a: Any, b: Any) -> Any:
+    return a(a, b), _instruction("fdiv")
+
+
 @overload(operator.add)
 def _plus(a, b):
     return (lambda a, b: _add(a, b)) if isinstance(a, Vector) else None
@@ -214,11 +223,51 @@ def _times(a, b):
     return (lambda a, b: _mul(a, b)) if isinstance(a, Vector) else None
 
 
+@overload(operator.truediv)
+def _over(a, b):
+    return (lambda a, b: _div(a, b)) if isinstance(a, Vector) else None
+
+
 @intrinsic
 def zeros(typing: Any, array: Any) -> Any:
     """A vector of zeros of an array's dtype."""
     kind = Vector(array.dtype)
     return kind(array), lambda context, builder, signature, arguments: ir.Constant(_vector(array.dtype), None)
+
+
+def _shuffle(pattern: Callable[[int], int]) -> Any:
+    """A vector's numbers in another order: pattern(i) is where number i comes from."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = _vector(signature.return_type.scalar)
+        order = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [pattern(i) for i in range(kind.count)])
+        return builder.shuffle_vector(arguments[0], ir.Constant(kind, ir.Undefined), order)
+
+    return emit
+
+
+@intrinsic
+def real_part(typing: Any, z: Any) -> Any:
+    """Of complex numbers (re, im, re, im, ...): (re, re, ...)."""
+    return z(z), _shuffle(lambda i: i & ~1)
+
+
+@intrinsic
+def imaginary(typing: Any, z: Any) -> Any:
+    """Of complex numbers (re, im, re, im, ...): (im, im, ...)."""
+    return z(z), _shuffle(lambda i: i | 1)
+
+
+@intrinsic
+def turned(typing: Any, z: Any) -> Any:
+    """i z of complex numbers (re, im, ...): (-im, re, ...)."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = _vector(z.scalar)
+        swapped = _shuffle(lambda i: i ^ 1)(context, builder, signature, arguments)
+        return builder.fmul(swapped, ir.Constant(kind, [-1.0, 1.0] * (kind.count // 2)))
+
+    return z(z), emit
 
 
 @intrinsic
@@ -270,3 +319,10 @@ def _exp(x):
         return (fma(p, r * r, r) + splat(one)) * _power_of_two(n)
 
     return compiled
+
+
+@njit
+def sigmoid(array, x):
+    """1 / (1 + e^-x) of a vector of the array's dtype."""
+    one = splat(array.dtype.type(1))
+    return one / (one + exp(zeros(array) - x))

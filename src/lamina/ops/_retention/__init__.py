@@ -7,8 +7,9 @@ from collections.abc import Callable
 from torch import Tensor
 
 from lamina.ops._native import refuses
+from lamina.ops._native.again import again
 from lamina.ops._retention import chunk, fla, native, ref
-from lamina.ops._shapes import fits, one_dtype, working_dtype
+from lamina.ops._shapes import Shapes, one_dtype, working_dtype
 from lamina.ops.registry import Impl, Op, short
 
 __all__ = ["RETENTION", "retention"]
@@ -21,7 +22,13 @@ RETENTION = Op(
     Impl("ref", ref.retention, traces=True),
 )
 
+_SHAPES = {  # by the dimensions of the decay: a number a head, or one a frame and head
+    n: Shapes("retention", "q: B T H K", "k: B T H K", "v: B T H V", f"log_decay: {decays}", "state: B H K V")
+    for n, decays in ((1, "H"), (3, "B T H"))
+}
 
+
+@again
 def retention(
     q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor | None = None, *, impl: str = "auto"
 ) -> tuple[Tensor, Tensor]:
@@ -31,11 +38,7 @@ def retention(
     -> o [B,T,H,V] in v's dtype and the state, float32 or wider. q is not scaled. An absent frame is k 0, log_decay 0.
     Sun et al. 2023, arXiv:2307.08621 (fixed decay); Sun et al. 2024, arXiv:2405.05254 (data-dependent).
     """
-    decays = "H" if log_decay.dim() == 1 else "B T H"
-    sizes = fits(
-        "retention", ("q", q, "B T H K"), ("k", k, "B T H K"), ("v", v, "B T H V"), ("log_decay", log_decay, decays),
-        ("state", state, "B H K V"),
-    )  # fmt: skip
+    sizes = _SHAPES[1 if log_decay.dim() == 1 else 3](q, k, v, log_decay, state)
     dtype = working_dtype(q, k, v, log_decay, state)
     if state is None:
         state = q.new_zeros([sizes[letter] for letter in "BHKV"], dtype=dtype)

@@ -46,7 +46,7 @@ def _pass(
     where turned. With `kept` alone the tiles are kept there; with both the gradients at chunks' starts are found."""
     read, write, values, begin = rows_first(read), rows_first(write), rows_first(values), begin.contiguous()
     (batch, frames, heads, rows), columns = read.shape, values.shape[3]
-    out, end = values.new_empty(values.shape), torch.empty_like(begin)
+    out, end = torch.empty_like(values, memory_format=torch.contiguous_format), torch.empty_like(begin)
     spare = out if kept is None else kept
     steps = [step for t in (read, write, values, log_decay) for step in t.stride()[:3]]
     keep = (kept is not None) + (anchors is not None)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from torch import Tensor
 
 from lamina.ops._native import refuses
+from lamina.ops._native.again import again
 from lamina.ops._selective_scan import chunk, native, ref
-from lamina.ops._shapes import fits, one_dtype, working_dtype
+from lamina.ops._shapes import Shapes, one_dtype, working_dtype
 from lamina.ops.registry import Impl, Op, short
 
 __all__ = ["SELECTIVE_SCAN", "selective_scan"]
@@ -20,7 +21,12 @@ SELECTIVE_SCAN = Op(
     Impl("ref", ref.selective_scan, traces=True),
 )
 
+_SHAPES = Shapes(
+    "selective_scan", "x: B T C", "dt: B T C", "A: C N", "B: B T N", "C: B T N", "D: C", "state: B C N"
+)  # fmt: skip
 
+
+@again
 def selective_scan(
     x: Tensor,
     dt: Tensor,
@@ -38,10 +44,7 @@ def selective_scan(
     state [B,C,N], None for zeros -> y [B,T,C] in x's dtype and the state, float32 or wider. An absent frame is dt 0.
     Gu & Dao 2023, arXiv:2312.00752.
     """
-    sizes = fits(
-        "selective_scan", ("x", x, "B T C"), ("dt", dt, "B T C"), ("A", A, "C N"), ("B", B, "B T N"), ("C", C, "B T N"),
-        ("D", D, "C"), ("state", state, "B C N"),
-    )  # fmt: skip
+    sizes = _SHAPES(x, dt, A, B, C, D, state)
     dtype = working_dtype(x, dt, A, B, C, D, state)
     if state is None:
         state = x.new_zeros([sizes[letter] for letter in "BCN"], dtype=dtype)

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
-from lamina.ops._shapes import fits, one_dtype, working_dtype
-from lamina.ops._short_conv import aten, ref
+from lamina.ops._native.again import again
+from lamina.ops._shapes import Shapes, one_dtype, working_dtype
+from lamina.ops._short_conv import aten, native, ref
 from lamina.ops.registry import Impl, Op
 
 __all__ = ["SHORT_CONV", "short_conv"]
 
-SHORT_CONV = Op("short_conv", Impl("aten", aten.short_conv, aten.refuses), Impl("ref", ref.short_conv, traces=True))
+SHORT_CONV = Op(
+    "short_conv",
+    Impl("numba", native.short_conv, native.refuses, native.yields),
+    Impl("aten", aten.short_conv, aten.refuses),
+    Impl("ref", ref.short_conv, traces=True),
+)
+_SHAPES = Shapes("short_conv", "x: B T C", "weight: C kernel", "bias: C", "mask: B T", "state: B past C")
 
 
+@again
 def short_conv(
     x: Tensor,
     weight: Tensor,
@@ -30,10 +37,7 @@ def short_conv(
     x [B,T,C], zeros at absent frames; weight [C,kernel]; bias [C]; mask [B,T], None where every frame is real; state
     [B,kernel-1,C], the last real frames, None for zeros -> y [B,T,C] in x's dtype and the state, float32 or wider.
     """
-    sizes = fits(
-        "short_conv", ("x", x, "B T C"), ("weight", weight, "C kernel"), ("bias", bias, "C"), ("mask", mask, "B T"),
-        ("state", state, "B past C"),
-    )  # fmt: skip
+    sizes = _SHAPES(x, weight, bias, mask, state)
     past = sizes["kernel"] - 1
     if state is None:
         state = x.new_zeros(sizes["B"], past, sizes["C"], dtype=working_dtype(x))
@@ -42,17 +46,8 @@ def short_conv(
             f"short_conv: a state of {sizes['past']} frames does not fit {past + 1} taps, which need {past}"
         )
     dtype = working_dtype(x, state)
-    state, x_wide, weight = one_dtype(dtype, state, x, weight)
-    window = torch.cat([state, x_wide], 1)  # [B,kernel-1+T,C]
-    inputs = (window, weight, None if bias is None else bias.to(dtype))
-    run: Callable[..., Tensor] = SHORT_CONV.choose(impl, *inputs).run
-    return run(*inputs).to(x.dtype), _last(window, past, mask)
-
-
-def _last(window: Tensor, frames: int, mask: Tensor | None) -> Tensor:
-    """The frames up to the last real one, [B,frames,C]; absent frames before the first are zeros, as the state is."""
-    if mask is None:
-        return window[:, window.shape[1] - frames :].clone()
-    end = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(1)  # [B]; 0: no real frame
-    at = end[:, None] + torch.arange(frames, device=mask.device)
-    return window.gather(1, at[..., None].expand(-1, -1, window.shape[2]))
+    wide, weight, state = one_dtype(dtype, x, weight, state)
+    inputs = (wide, weight, None if bias is None else bias.to(dtype), mask, state)
+    run: Callable[..., tuple[Tensor, Tensor]] = SHORT_CONV.choose(impl, *inputs).run
+    y, state = run(*inputs)
+    return y.to(x.dtype), state

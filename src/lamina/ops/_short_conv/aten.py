@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamina.ops._short_conv.ref import last
 from lamina.ops.registry import tracing
 
 __all__ = ["refuses", "short_conv"]
@@ -19,17 +20,20 @@ __all__ = ["refuses", "short_conv"]
 FEW = 8  # frames up to which the plain sum is as quick
 
 
-def refuses(window: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
-    if window.shape[1] - weight.shape[1] < FEW:
+def refuses(x: Tensor, *_: Tensor | None) -> str | None:
+    if x.shape[1] <= FEW:
         return "for a few frames the plain sum is as quick"
-    if window.dtype != torch.float32:
-        return f"it is slow in {window.dtype}"
+    if x.dtype != torch.float32:
+        return f"it is slow in {x.dtype}"
     return tracing()
 
 
-def short_conv(window: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def short_conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    window = torch.cat([state, x], 1)  # [B,kernel-1+T,C]
     y: Tensor = _ShortConv.apply(window, weight)
-    return y if bias is None else y + bias
+    return y if bias is None else y + bias, last(window, state.shape[1], mask)
 
 
 class _ShortConv(torch.autograd.Function):
