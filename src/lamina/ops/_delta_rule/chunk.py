@@ -23,14 +23,14 @@ def delta_rule(
     between, from_begin, to_end = since(log_decay)
     keys = beta[..., None] * k
     system = (keys @ k.transpose(-1, -2) * between).tril(-1)  # its diagonal is read as 1
-    rhs = torch.cat([beta[..., None] * v, keys * from_begin[..., None]], -1)
-    writes, erased = torch.linalg.solve_triangular(system, rhs, upper=False, unitriangular=True).split(
-        [v.shape[-1], k.shape[-1]], -1
-    )
+    one = torch.eye(CHUNK, dtype=q.dtype, device=q.device).expand_as(system)
+    solved = torch.linalg.solve_triangular(system, one, upper=False, unitriangular=True)
+    writes, erased = solved @ (beta[..., None] * v), solved @ (keys * from_begin[..., None])
     scores, reads, kept = q @ k.transpose(-1, -2) * between, q * from_begin[..., None], k * to_end[..., None]
-    outputs = []
-    for n in range(q.shape[2]):
-        u = writes[:, :, n] - erased[:, :, n] @ state  # [B,H,C,V]
-        outputs.append(reads[:, :, n] @ state + scores[:, :, n] @ u)
-        state = from_begin[:, :, n, CHUNK - 1, None, None] * state + kept[:, :, n].transpose(-1, -2) @ u
+    outputs, fade = [], from_begin[..., -1, None, None]
+    # unbind, whose gradient is one stack: that of an index is as large as the whole, for every chunk
+    for w, e, r, s, k, a in zip(*(t.unbind(2) for t in (writes, erased, reads, scores, kept, fade)), strict=True):
+        u = w - e @ state  # [B,H,C,V]
+        outputs.append(r @ state + s @ u)
+        state = a * state + k.transpose(-1, -2) @ u
     return torch.stack(outputs, 2).movedim(1, 3).flatten(1, 2)[:, :frames], state

@@ -39,8 +39,9 @@ def retention(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor)
     inside = (q @ k.transpose(-1, -2) * between) @ v  # [B,H,n,C,V]
     writes = (k * to_end[..., None]).transpose(-1, -2) @ v  # [B,H,n,K,V]
     begins = []
-    for n in range(q.shape[2]):
+    # unbind, whose gradient is one stack: that of an index is as large as the whole, for every chunk
+    for fade, write in zip(from_begin[..., -1, None, None].unbind(2), writes.unbind(2), strict=True):
         begins.append(state)
-        state = from_begin[:, :, n, -1, None, None] * state + writes[:, :, n]
+        state = fade * state + write
     before = (q * from_begin[..., None]) @ torch.stack(begins, 2)
     return (inside + before).movedim(1, 3).flatten(1, 2)[:, :frames], state
