@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lamina import ops
-from lamina.bench import growth, layer_rows, op_rows, rows, table, timing, work
+from lamina.bench import frame_rows, growth, layer_rows, op_rows, rows, table, timing, work
 from lamina.bench import ops as bench
 from lamina.bench.case import Case
 from lamina.bench.gate import agreement, judge
@@ -28,6 +28,10 @@ ROWS = {
     "selective_scan": lambda: op_rows.selective_scan_row(2, 32, 4, 3, ASKED),
     "delta_rule": lambda: op_rows.delta_rule_row(2, 32, 2, 4, ASKED),
     "retention": lambda: op_rows.retention_row(2, 32, 2, 4, ASKED),
+    "rms_norm": lambda: frame_rows.rms_norm_row(2, 32, 5),
+    "gated_norm": lambda: frame_rows.gated_norm_row(2, 32, 2, 4),
+    "swiglu": lambda: frame_rows.swiglu_row(2, 32, 5),
+    "linear": lambda: frame_rows.linear_row(64, 70),
     "retention_layer": lambda: layer_rows.retention_layer_row(2, 32, 8, 2, ASKED),
     "mamba_step": lambda: layer_rows.mamba_step_row(8, 2, Target(2, 4)),
     "retnet_step": lambda: layer_rows.retnet_step_row(8, 2, Target(2.5, 4)),
@@ -38,6 +42,7 @@ ROWS = {
 def tiny(monkeypatch):
     """The command line's rows at tiny sizes, the limits made up."""
     monkeypatch.setattr(rows, "op_rows", lambda: (ROWS["retention"](),))
+    monkeypatch.setattr(rows, "frame_rows", tuple)
     monkeypatch.setattr(rows, "layer_rows", lambda: (ROWS["retnet_step"](),))
     monkeypatch.setattr(bench, "measure", lambda: TINY)
     threads = torch.get_num_threads()
@@ -252,7 +257,8 @@ def test_what_is_asked():
     assert asked["selective_scan", "B4 L512 C512 N16"] == {"forward": (12, 25), "forward+backward": (10, 20)}
     assert asked["delta_rule", "B4 L2048 H4 d64"] == {"forward": (3, 6), "forward+backward": (4, 8)}
     assert asked["mamba_step", "4 layers B1 d256"] == {"step": (2, 4)}
-    assert len(asked) == 10
+    assert asked["linear", "16 of 1024x256 B1"] == {"step": (1, 2)}
+    assert len(asked) == 16
 
 
 def test_rounds_fit_the_time_that_there_is(monkeypatch):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lamina.bench import layer_rows, op_rows
+from lamina.bench import frame_rows, layer_rows, op_rows
 from lamina.bench.gate import agreement
 from lamina.bench.peer import Peer
 from lamina.bench.peers import torchscale
@@ -19,6 +19,10 @@ ROWS = (
     op_rows.selective_scan_row(2, 48, 6, 4, ASKED),
     op_rows.delta_rule_row(2, 96, 2, 8, ASKED),
     op_rows.retention_row(2, 128, 2, 8, ASKED),
+    frame_rows.rms_norm_row(2, 8, 6),
+    frame_rows.gated_norm_row(2, 8, 2, 6),
+    frame_rows.swiglu_row(2, 8, 6),
+    frame_rows.linear_row(64, 64),
     layer_rows.retention_layer_row(2, 128, 16, 4, ASKED),
     layer_rows.mamba_step_row(16, 3, Target(1, 1)),
     layer_rows.retnet_step_row(16, 3, Target(1, 1)),

@@ -14,6 +14,7 @@ from lamina.bench.limits import Limits, measure
 from lamina.bench.peer import Peer
 from lamina.bench.row import Row
 from lamina.bench.timing import interleaved, rounds_within
+from lamina.ops._native.again import forget
 from lamina.ops.registry import Op
 from lamina.train.machine import environment
 
@@ -127,6 +128,7 @@ def choices() -> Iterator[dict[str, dict[str, Any]]]:
         return taken
 
     Op.choose = choose
+    forget()
     try:
         yield seen
     finally:

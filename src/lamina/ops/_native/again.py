@@ -19,13 +19,14 @@ from torch import Tensor
 from lamina.ops._native import watched
 from lamina.ops.registry import forced, tracing
 
-__all__ = ["again", "record"]
+__all__ = ["again", "forget", "record"]
 
 MANY = 4096  # calls of different shapes that are remembered
 CPU = torch.device("cpu")
 
 F = TypeVar("F", bound=Callable[..., Any])
 Launch = Callable[["array[int]", int, int], None]
+_memories: list[dict[tuple[Any, ...], Any]] = []  # each op's
 _thread = threading.local()  # .seen: the kernels of the call that is being watched
 
 
@@ -39,6 +40,7 @@ def record(launch: Launch, call: array[int], tensors: list[Tensor], tasks: int, 
 def again(op: F) -> F:
     """The op, quick from the second call with the same shapes on; only where no gradient is wanted."""
     known: dict[tuple[Any, ...], _Call | None] = {}
+    _memories.append(known)
 
     @functools.wraps(op)
     def _run(*given: Any, **settings: Any) -> Any:
@@ -57,6 +59,12 @@ def again(op: F) -> F:
         return op(*given, **settings) if call is None else call(inputs)
 
     return cast(F, _run)
+
+
+def forget() -> None:
+    """Every op finds its way anew: for those who watch how."""
+    for known in _memories:
+        known.clear()
 
 
 class _Call:
