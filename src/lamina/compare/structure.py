@@ -72,4 +72,4 @@ def both_ways(name: str) -> tuple[str, str]:
 def _own(model: Model) -> int | None:
     """The taps of the short convolution that a model has unasked; None where it knows no such key."""
     field = model.config_of({}).model_fields.get("short_conv")
-    return None if field is None else int(field.default)
+    return None if field is None else int(field.default or 0)  # a hybrid leaves it to its mixers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar, Literal
 
@@ -14,8 +14,8 @@ from lamina.layers import MIXERS, Dropout, FeedForward, LayerNorm, RMSNorm, SwiG
 from lamina.models.model import Knob, Model
 
 __all__ = [
-    "GluStack", "PlainStack", "ResidualStack", "build_mixer", "dropout", "glu_blocks", "glu_stack", "plain_stack",
-    "residual_stack", "row_of_mixer", "swiglu_width", "with_mixer",
+    "GluStack", "PlainStack", "ResidualStack", "build_mixer", "dropout", "glu_blocks", "glu_stack", "made_mixer",
+    "plain_stack", "residual_blocks", "residual_stack", "row_of_mixer", "swiglu_width", "with_mixer",
 ]  # fmt: skip
 
 
@@ -113,14 +113,19 @@ def plain_stack(config: Any) -> Layer:
 
 
 def residual_stack(config: Any) -> Layer:
-    """x + mixer(x), then x + ffn(x), n_layers times: [B,T,d_model] -> [B,T,d_model].
+    """x + mixer(x), then x + ffn(x), n_layers times: [B,T,d_model] -> [B,T,d_model]."""
+    return residual_blocks(config, [build_mixer(config) for _ in range(config.n_layers)])
+
+
+def residual_blocks(config: Any, mixers: Sequence[Layer]) -> Layer:
+    """x + mixer(x), then x + ffn(x), for each of the mixers: [B,T,d_model] -> [B,T,d_model].
 
     pre: norms inside the residuals and one at the end (Xiong et al. 2020); post: norms behind the sums (2017).
     """
     d_model = config.d_model
     layers: list[Layer] = []
-    for _ in range(config.n_layers):
-        for body in (build_mixer(config), FeedForward(d_model, config.d_ff or 4 * d_model)):
+    for mixer in mixers:
+        for body in (mixer, FeedForward(d_model, config.d_ff or 4 * d_model)):
             if config.norm == "pre":
                 layers.append(Residual(LayerNorm(d_model), body, *dropout(config)))
             else:
@@ -147,9 +152,14 @@ def swiglu_width(d_model: int) -> int:
 
 def build_mixer(config: Any) -> Layer:
     """The mixer that a stack's config chooses."""
-    mixer = MIXERS[getattr(config, config.chooses)]
+    name = getattr(config, config.chooses)
+    return made_mixer(name, config.d_model, {key: getattr(config, key) for key in MIXERS[name].keys})
+
+
+def made_mixer(name: str, d_model: int, keys: dict[str, Any]) -> Layer:
+    """A mixer with those of the keys that it has."""
     try:
-        return mixer.build(config.d_model, {key: getattr(config, key) for key in mixer.keys})
+        return MIXERS[name].build(d_model, keys)
     except ValueError as error:
         raise UserError(str(error)) from None
 
