@@ -1,4 +1,4 @@
-"""The ops of one frame beside PyTorch's own operators: the norm, the gate, the rotation and the product of a step."""
+"""The ops that PyTorch has too: the norms, the gate, the product of a streamed frame, attention to a window."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ from lamina.bench.peer import Peer
 from lamina.bench.row import Row, Target
 from lamina.bench.work import Work
 
-__all__ = ["frame_rows", "gated_norm_row", "linear_row", "rms_norm_row", "swiglu_row"]
+__all__ = ["frame_rows", "gated_norm_row", "linear_row", "rms_norm_row", "swiglu_row", "window_attention_row"]
 
 Inputs = dict[str, Tensor]
 Run = Callable[[Inputs], Tensor]
+LEVEL = Target(1, 2)
 MATRICES = 16  # of a step: more weights than the nearest caches hold, as a network has
 
 
 def _row(
     name: str, shape: str, inputs: Callable[[torch.Generator], Inputs], framed: tuple[str, ...], ours: Run, theirs: Run,
-    count: Work, *, step: bool = False,
+    count: Work, *, step: bool = False, targets: tuple[Target, Target] = (LEVEL, LEVEL),
 ) -> Row:  # fmt: skip
-    """ours and theirs give y of the inputs; framed: the inputs that have a frame axis."""
+    """ours and theirs give y of the inputs; framed: the inputs that have a frame axis, none where frames look around
+    them: then PyTorch's is the definition."""
 
     def in_pieces(leaves: Inputs, piece: int) -> Tensor:
+        if not framed:
+            return theirs(leaves)
         parts = zip(*(leaves[n].split(piece, 1) for n in framed), strict=True)
         return torch.cat([ours({**leaves, **dict(zip(framed, part, strict=True))}) for part in parts], 1)
 
@@ -38,7 +42,7 @@ def _row(
 
     peer = Peer("PyTorch", "torch", "torch", lambda ours: Case(ours.leaves, lambda given: {"y": theirs(given)}))
     timed = {"step": count} if step else {"forward": count, "forward+backward": count.with_gradients()}
-    return Row(name, shape, case, (peer,), timed, dict.fromkeys(timed, Target(1, 2)))
+    return Row(name, shape, case, (peer,), timed, dict(zip(timed, targets, strict=False)))
 
 
 def _normal(shapes: dict[str, tuple[int, ...]], random: torch.Generator) -> Inputs:
@@ -85,8 +89,29 @@ def linear_row(rows: int, size: int) -> Row:
     )  # fmt: skip
 
 
+def window_attention_row(B: int, T: int, H: int, d: int, left: int, targets: tuple[Target, Target]) -> Row:
+    """PyTorch computes all T x T products and masks those beyond the window."""
+
+    def masked(i: Inputs) -> Tensor:
+        at = torch.arange(T)
+        seen = (at[:, None] - at >= 0) & (at[:, None] - at <= left)
+        q, k, v = (i[n].transpose(1, 2) for n in "qkv")
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2)
+
+    n = B * T * H
+    count = Work(
+        4 * n * (left + 1) * d, n * (left + 1), 16 * n * d,
+        "flops 4 B T H (left + 1) d, exps B T H (left + 1), bytes 16 B T H d",
+    )  # fmt: skip
+    return _row(
+        "window_attention", f"B{B} L{T} H{H} d{d} left{left}", partial(_normal, dict.fromkeys("qkv", (B, T, H, d))), (),
+        lambda i: ops.attention(i["q"], i["k"], i["v"], left=left, right=0), masked, count, targets=targets,
+    )  # fmt: skip
+
+
 def frame_rows() -> tuple[Row, ...]:
     return (
         rms_norm_row(4, 512, 256), gated_norm_row(4, 512, 4, 64), swiglu_row(4, 512, 688), linear_row(256, 256),
         linear_row(1024, 256), linear_row(1024, 1024),
+        window_attention_row(4, 2048, 4, 64, 128, (Target(4, 8), Target(3, 5))),
     )  # fmt: skip

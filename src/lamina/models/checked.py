@@ -132,11 +132,12 @@ def _models() -> list[tuple[str, Layer]]:
     post = create("transformer", norm="post", d_model=8, n_heads=2, left=6, right=2, dropout=0.1)
     mixed = create("lstm", mixer="conv", d_model=6, right=1)
     window = create("yoco", self_decoder="window_attention", d_model=8, n_layers=3, n_heads=2, left=4, capacity=6)
-    turns = create("hybrid", mixers="chunk_attention,retention,conv", n_layers=4, d_model=8, n_heads=2, chunk=4, right=1)
+    pattern = "chunk_attention,retention,conv"
+    turns = create("hybrid", mixers=pattern, n_layers=4, d_model=8, n_heads=2, chunk=4, right=1)
     more = [
         ("transformer(post,right=2)", post),
         ("lstm(mixer=conv)", mixed),
         ("yoco(window_attention)", window),
-        ("hybrid(chunk_attention,retention,conv)", turns),
+        (f"hybrid({pattern})", turns),
     ]
     return [*rows, *((f"models.{name}", layer) for name, layer in more)]  # type: ignore[list-item]

@@ -1,4 +1,4 @@
-"""Hybrids: blocks with different mixers in turn (Ren et al. 2024); attention then LSTM (Chen et al. 2018) is one of them."""
+"""Hybrids: blocks with different mixers in turn (Ren et al. 2024); attention, then LSTM (Chen et al. 2018)."""
 
 from __future__ import annotations
 
