@@ -8,7 +8,7 @@ from lamina.layers.embedding import Embedding
 from lamina.layers.ffn import FeedForward, SwiGLU
 from lamina.layers.mixers import MIXERS, Mixer
 from lamina.layers.norm import BatchNorm, LayerNorm, RMSNorm
-from lamina.layers.pointwise import GLU, Activation, Dropout, Linear
+from lamina.layers.pointwise import GLU, Activation, Dropout, Linear, Scale
 from lamina.layers.recurrent import GRU, LSTM, RNN
 from lamina.layers.retention import GatedRetention, LinearAttention, Retention
 from lamina.layers.short_conv import ShortConv
@@ -17,6 +17,6 @@ from lamina.layers.ssm import Mamba
 __all__ = [
     "GLU", "GRU", "LSTM", "MIXERS", "RNN", "Activation", "BatchNorm", "CausalAttention", "ChunkAttention", "Conv",
     "CrossAttention", "CrossDecoder", "DeltaNet", "Dropout", "Embedding", "FeedForward", "GatedRetention", "LayerNorm",
-    "Linear", "LinearAttention", "Mamba", "Mixer", "RMSNorm", "Retention", "ShortConv", "Subsample", "SwiGLU",
-    "WindowAttention",
+    "Linear", "LinearAttention", "Mamba", "Mixer", "RMSNorm", "Retention", "Scale", "ShortConv", "Subsample",
+    "SwiGLU", "WindowAttention",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Layers that look at one frame at a time: Linear, activations, GLU, Dropout."""
+"""Layers that look at one frame at a time: Linear, activations, Scale, GLU, Dropout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lamina.core.config import nearest
 from lamina.core.layer import Width
 from lamina.layers.projection import Projection
 
-__all__ = ["ACTIVATIONS", "GLU", "Activation", "Dropout", "Linear"]
+__all__ = ["ACTIVATIONS", "GLU", "Activation", "Dropout", "Linear", "Scale"]
 
 ACTIVATIONS = {
     "gelu": F.gelu, "relu": F.relu, "sigmoid": torch.sigmoid, "silu": F.silu, "tanh": torch.tanh,
@@ -43,6 +43,18 @@ class Activation(Pointwise):
 
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         return x.with_values(ACTIVATIONS[self.function](x.values))
+
+
+class Scale(Pointwise):
+    """y = factor * x, the factor fixed. [B,T,*C] -> [B,T,*C], no state."""
+
+    def __init__(self, width: Width, factor: float) -> None:
+        super().__init__()
+        self.d_in = self.d_out = width
+        self.factor = factor
+
+    def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
+        return x.with_values(self.factor * x.values)
 
 
 class GLU(Pointwise):

@@ -27,6 +27,7 @@ from lamina.layers import (
     Mamba,
     Retention,
     RMSNorm,
+    Scale,
     ShortConv,
     Subsample,
     SwiGLU,
@@ -50,6 +51,7 @@ def _layers() -> list[tuple[str, Layer]]:
         ("Linear", Linear(6, 5)),
         ("Embedding", Embedding(11, 6)),
         ("Activation", Activation(6, "gelu")),
+        ("Scale", Scale(6, 0.5)),
         ("GLU", GLU(6)),
         ("Dropout", Dropout(6, 0.5)),
         ("LayerNorm", LayerNorm(6)),
@@ -134,7 +136,12 @@ def _models() -> list[tuple[str, Layer]]:
     window = create("yoco", self_decoder="window_attention", d_model=8, n_layers=3, n_heads=2, left=4, capacity=6)
     pattern = "chunk_attention,retention,conv"
     turns = create("hybrid", mixers=pattern, n_layers=4, d_model=8, n_heads=2, chunk=4, right=1)
+    ahead = {"right": 2, "kernel": 3, "conv_right": 1, "conv_norm": "layer", "subsample": 2}
+    conformer = create("conformer", d_model=8, n_layers=1, n_heads=2, d_ff=12, left=6, **ahead)
+    offline = create("conformer", d_model=8, n_layers=1, n_heads=2, d_ff=12, left=None, right=None, kernel=3)
     more = [
+        ("conformer(right=2,subsample=2)", conformer),
+        ("conformer(left=None)", offline),
         ("transformer(post,right=2)", post),
         ("lstm(mixer=conv)", mixed),
         ("yoco(window_attention)", window),
