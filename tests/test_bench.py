@@ -31,6 +31,7 @@ ROWS = {
     "rms_norm": lambda: frame_rows.rms_norm_row(2, 32, 5),
     "gated_norm": lambda: frame_rows.gated_norm_row(2, 32, 2, 4),
     "swiglu": lambda: frame_rows.swiglu_row(2, 32, 5),
+    "short_conv": lambda: frame_rows.short_conv_row(2, 70, 5, 4),
     "window_attention": lambda: frame_rows.window_attention_row(2, 70, 2, 4, 5, (ASKED["forward"],) * 2),
     "linear": lambda: frame_rows.linear_row(64, 70),
     "retention_layer": lambda: layer_rows.retention_layer_row(2, 32, 8, 2, ASKED),
@@ -260,7 +261,7 @@ def test_what_is_asked():
     assert asked["mamba_step", "4 layers B1 d256"] == {"step": (2, 4)}
     assert asked["linear", "16 of 1024x256 B1"] == {"step": (1, 2)}
     assert asked["window_attention", "B4 L2048 H4 d64 left128"] == {"forward": (4, 8), "forward+backward": (3, 5)}
-    assert len(asked) == 17
+    assert len(asked) == 19
 
 
 def test_rounds_fit_the_time_that_there_is(monkeypatch):

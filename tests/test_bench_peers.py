@@ -23,6 +23,7 @@ ROWS = (
     frame_rows.gated_norm_row(2, 8, 2, 6),
     frame_rows.swiglu_row(2, 8, 6),
     frame_rows.window_attention_row(2, 40, 2, 6, 5, (Target(1, 1),) * 2),
+    frame_rows.short_conv_row(2, 40, 6, 4),
     frame_rows.linear_row(64, 64),
     layer_rows.retention_layer_row(2, 128, 16, 4, ASKED),
     layer_rows.mamba_step_row(16, 3, Target(1, 1)),

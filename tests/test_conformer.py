@@ -83,9 +83,7 @@ def _torchaudio():
     """torchaudio's Conformer, read from its own file: the package asks for an older torch's library."""
     folder = importlib.util.find_spec("torchaudio")
     if folder is None:
-        pytest.skip(
-            "torchaudio is not installed; one of its files is enough: pip install --no-deps torchaudio"
-        )
+        pytest.skip("torchaudio is not installed; one of its files is enough: pip install --no-deps torchaudio")
     path = f"{folder.submodule_search_locations[0]}/models/conformer.py"
     spec = importlib.util.spec_from_file_location("torchaudio_conformer", path)
     module = importlib.util.module_from_spec(spec)

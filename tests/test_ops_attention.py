@@ -109,7 +109,7 @@ class _Rotates(torch.nn.Module):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("impl", ["aten", "ref"])
+@pytest.mark.parametrize("impl", ["numba", "aten", "ref"])
 def test_short_convolution_equals_conv1d(impl, bias):
     peer = torch.nn.Conv1d(6, 6, 4, groups=6, bias=bias)
     x = torch.randn(3, 40, 6)
@@ -125,14 +125,38 @@ def test_short_convolution_equals_conv1d(impl, bias):
 def test_short_convolution_gradients():
     x, weight, bias = torch.randn(2, 20, 3), torch.randn(3, 4), torch.randn(3)
     found = []
-    for impl in ("aten", "ref"):
+    for impl in ("numba", "aten", "ref"):
         given = [t.clone().requires_grad_() for t in (x, weight, bias)]
         y, _ = ops.short_conv(*given, impl=impl)
         found.append(torch.autograd.grad((y * y.detach().cos()).sum(), given))
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=2e-5)
+    state = torch.randn(2, 3, 3)
+    wide = [t.double().requires_grad_() for t in (x[:, :9], weight, bias, state)]
+    for impl in ("numba", "ref"):
+        assert torch.autograd.gradcheck(lambda x, w, b, s, i=impl: ops.short_conv(x, w, b, None, s, impl=i), wide)
+    small = [t.double().requires_grad_() for t in (x[:1, :3], weight, bias, state[:1])]
+    assert torch.autograd.gradgradcheck(lambda x, w, b, s: ops.short_conv(x, w, b, None, s, impl="numba"), small)
+
+
+SIZES = [(1, 1, 1), (2, 17, 4), (7, 33, 31), (40, 16, 9), (50, 3, 1), (150, 34, 6), (64, 16, 4), (130, 16, 70)]
+
+
+@pytest.mark.parametrize(("frames", "channels", "kernel"), SIZES)
+def test_short_convolution_of_any_size(frames, channels, kernel):
+    wide = torch.randn(2, frames + 2, channels + 5, dtype=torch.float64)[:, 1:-1, 2:-3]  # rows of a larger tensor
+    given = [wide, torch.randn(channels, kernel), torch.randn(channels), torch.randn(2, kernel - 1, channels)]
+    given = [t.double().requires_grad_() for t in given]
+    found = []
+    for impl in ("ref", "numba"):
+        y, end = ops.short_conv(*given[:3], None, given[3], impl=impl)
+        loss = (y * y.detach().cos()).sum() + (end * end.detach().sin()).sum()
+        found.append([y, end, *torch.autograd.grad(loss, given)])
     for a, b in zip(*found, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=2e-5)
-    wide = [t.double().requires_grad_() for t in (x, weight, bias)]
-    assert torch.autograd.gradcheck(lambda *t: ops.short_conv(*t, impl="ref")[0], wide)
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+    with torch.no_grad():
+        assert torch.equal(ops.short_conv(*given[:3], None, given[3], impl="numba")[0], found[1][0])
 
 
 def test_short_convolution_keeps_the_last_real_frames():

@@ -83,11 +83,12 @@ def test_views_and_threads_change_no_bit(name):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("module", ["rms_norm", "swiglu", "rotate"])
+@pytest.mark.parametrize("module", ["rms_norm", "swiglu", "rotate", "short_conv"])
 def test_operators_hold_pytorchs_rules(module):
     native = __import__(f"lamina.ops._{module}.native", fromlist=["_operator"])
     x, weight = (torch.randn(*shape, requires_grad=True) for shape in ((1, 2, 2, 6), (6,)))
     given = {"rms_norm": (x, weight, x, 1e-6), "swiglu": (x[:, :, 0], x[:, :, 1]), "rotate": (x, None, True, False)}
+    given["short_conv"] = (x[:, :, 0], torch.randn(6, 3, requires_grad=True), weight, torch.randn(1, 2, 6))
     torch.library.opcheck(native._operator, given[module])
 
 

@@ -1,4 +1,4 @@
-"""The ops that PyTorch has too: the norms, the gate, the product of a streamed frame, attention to a window."""
+"""The ops that PyTorch has too: norms, gate, a streamed frame's product, depthwise convolution, windows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from lamina.bench.peer import Peer
 from lamina.bench.row import Row, Target
 from lamina.bench.work import Work
 
-__all__ = ["frame_rows", "gated_norm_row", "linear_row", "rms_norm_row", "swiglu_row", "window_attention_row"]
+__all__ = [
+    "frame_rows",
+    "gated_norm_row",
+    "linear_row",
+    "rms_norm_row",
+    "short_conv_row",
+    "swiglu_row",
+    "window_attention_row",
+]
 
 Inputs = dict[str, Tensor]
 Run = Callable[[Inputs], Tensor]
@@ -89,6 +97,22 @@ def linear_row(rows: int, size: int) -> Row:
     )  # fmt: skip
 
 
+def short_conv_row(B: int, T: int, C: int, kernel: int) -> Row:
+    """In front of a mixer, or in a Conformer."""
+
+    def conv1d(i: Inputs) -> Tensor:
+        x = F.pad(i["x"], (0, 0, kernel - 1, 0)).transpose(1, 2)
+        return F.conv1d(x, i["weight"][:, None], i["bias"], groups=C).transpose(1, 2)
+
+    n = B * T * C
+    return _row(
+        "short_conv", f"B{B} L{T} C{C} kernel{kernel}",
+        partial(_normal, {"x": (B, T, C), "weight": (C, kernel), "bias": (C,)}), (),
+        lambda i: ops.short_conv(i["x"], i["weight"], i["bias"])[0], conv1d,
+        Work(2 * n * kernel, 0, 8 * n, "flops 2 B T C kernel, bytes 8 B T C"),
+    )  # fmt: skip
+
+
 def window_attention_row(B: int, T: int, H: int, d: int, left: int, targets: tuple[Target, Target]) -> Row:
     """PyTorch computes all T x T products and masks those beyond the window."""
 
@@ -112,6 +136,6 @@ def window_attention_row(B: int, T: int, H: int, d: int, left: int, targets: tup
 def frame_rows() -> tuple[Row, ...]:
     return (
         rms_norm_row(4, 512, 256), gated_norm_row(4, 512, 4, 64), swiglu_row(4, 512, 688), linear_row(256, 256),
-        linear_row(1024, 256), linear_row(1024, 1024),
+        linear_row(1024, 256), linear_row(1024, 1024), short_conv_row(4, 512, 512, 4), short_conv_row(8, 400, 256, 31),
         window_attention_row(4, 2048, 4, 64, 128, (Target(4, 8), Target(3, 5))),
     )  # fmt: skip

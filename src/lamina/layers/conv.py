@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lamina import ops
 from lamina.core import Layer, Seq, Serial, State, StreamSpec
 from lamina.core.layer import state_dtype
 from lamina.layers.pointwise import Activation
@@ -44,6 +45,7 @@ class Conv(Layer):
         self.d_in, self.d_out, self.kernel, self.stride = d_in, d_out, kernel, stride
         self.right, self.edge = right, edge
         self.conv = nn.Conv1d(d_in, d_out, kernel, stride, groups=groups)
+        self.depthwise = groups == d_in == d_out and stride == 1
         self.delay = max(0, -(-(right + 1) // stride) - 1)
         self.left = kernel - 1 - right
         self.history = self.delay * stride + self.left
@@ -77,7 +79,12 @@ class Conv(Layer):
         if not frames:
             return Seq(window.new_zeros(len(window), 0, cast(int, self.d_out)), mask[:, :0])
         reach = (frames - 1) * self.stride + 1
-        values = self.conv(window[:, : reach + self.kernel - 1].transpose(1, 2)).transpose(1, 2)
+        window = window[:, : reach + self.kernel - 1]
+        if self.depthwise:
+            past, bias = self.kernel - 1, cast(Tensor, self.conv.bias)
+            values, _ = ops.short_conv(window[:, past:], self.conv.weight[:, 0], bias, None, window[:, :past])
+        else:
+            values = self.conv(window.transpose(1, 2)).transpose(1, 2)
         real = mask[:, self.left : self.left + reach : self.stride]
         if self.edge == "valid":  # left is 0: `real` is the first tap's mask
             real = real & mask[:, self.kernel - 1 : self.kernel - 1 + reach : self.stride]

@@ -9,14 +9,14 @@ from torch import Tensor
 from lamina.ops._native.again import again
 from lamina.ops._shapes import Shapes, one_dtype, working_dtype
 from lamina.ops._short_conv import aten, native, ref
-from lamina.ops.registry import Impl, Op
+from lamina.ops.registry import Impl, Op, short
 
 __all__ = ["SHORT_CONV", "short_conv"]
 
 SHORT_CONV = Op(
     "short_conv",
-    Impl("numba", native.short_conv, native.refuses, native.yields),
-    Impl("aten", aten.short_conv, aten.refuses),
+    Impl("numba", native.short_conv, native.refuses),
+    Impl("aten", aten.short_conv, yields=short, traces=True),
     Impl("ref", ref.short_conv, traces=True),
 )
 _SHAPES = Shapes("short_conv", "x: B T C", "weight: C kernel", "bias: C", "mask: B T", "state: B past C")
