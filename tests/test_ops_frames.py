@@ -1,12 +1,15 @@
 """The ops of one frame (norm, gate, rotation, product): kernels against definitions; the same call again."""
 
+import re
 import threading
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+import lamina
 from lamina import ops
+from lamina.core import Seq
 from lamina.core.check.policy import tolerance
 from lamina.ops._linear import LINEAR
 from lamina.ops._native import again
@@ -127,6 +130,48 @@ def test_products_leave_to_pytorch_what_it_does_better():
     weight.requires_grad_()
     assert LINEAR.explain(x, weight, None)["numba"] == "PyTorch's product has the gradient"
     assert torch.equal(torch.autograd.grad(ops.linear(x, weight, impl="numba").sum(), weight)[0], x[0].expand(64, 128))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: ops.rotate(x[..., :3]), "has an odd width; positions turn pairs"),
+        (lambda x: ops.rotate(x, POSITIONS[:, :1]), "positions of shape [2, 1] does not fit [rows=2,T=2]"),
+        (lambda x: ops.rotate(x, torch.zeros(2, 2, dtype=torch.int64)), "are neither one row nor B=3"),
+        (lambda x: ops.rms_norm(x, torch.ones(3)), "weight of shape [3] does not fit [D=4]"),
+        (lambda x: ops.rms_norm(x, None, x[:, :1]), "gate of shape [3, 1, 1, 4] does not fit [B=3,T=2,H=1,D=4]"),
+        (lambda x: ops.swiglu(x[:, :, 0], x[:, :1, 0]), "value of shape [3, 1, 4] does not fit [B=3,T=2,D=4]"),
+    ],
+)
+def test_nothing_is_read_beyond_what_was_given(call, message):
+    with pytest.raises(ValueError, match=re.escape(message)), torch.no_grad():
+        call(torch.randn(3, 2, 1, 4))
+
+
+@torch.no_grad()
+def test_a_bias_that_does_not_fit_is_pytorchs_error():
+    with pytest.raises(RuntimeError, match="expanded size"):
+        ops.linear(torch.randn(1, 1, 128), torch.randn(64, 128), torch.randn(3))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["mlp", "retnet"])
+@torch.no_grad()
+def test_a_trace_sees_the_operators(name):
+    """torch.jit.trace would take what a kernel wrote for a constant."""
+
+    class Frame(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = lamina.create(name, d_model=64, n_layers=1)
+
+        def forward(self, values):
+            return self.model(Seq.of(values)).values
+
+    module = Frame().eval()
+    traced = torch.jit.trace(module, torch.randn(1, 1, 64), check_trace=False)
+    x = torch.randn(1, 1, 64)
+    torch.testing.assert_close(traced(x), module(x))
 
 
 def test_the_registry_says_why():

@@ -97,7 +97,7 @@ def short(inputs: Tensor, *_: Tensor | None) -> str | None:
 
 def tracing() -> str | None:
     """The reason why only plain aten loops may run now: export, compile or a functorch transform."""
-    if torch.compiler.is_compiling():  # export says so too
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:  # export, compile, torch.jit.trace
         return "the call is being traced"
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return "a torch.func transform has no rule for it"

@@ -36,7 +36,7 @@ def yields(x: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
 def refuses(x: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
     if torch.is_autocast_enabled("cpu"):
         return "autocast chooses the dtype"
-    if x.shape[-1] != weight.shape[1]:
+    if x.shape[-1] != weight.shape[1] or (bias is not None and bias.shape != weight.shape[:1]):
         return "the shapes do not fit"  # and PyTorch says how
     return _native.refuses(x, weight, bias)
 

@@ -15,7 +15,7 @@ from lamina.ops.registry import Impl, Op
 __all__ = ["ROTATE", "rotate"]
 
 ROTATE = Op("rotate", Impl("numba", native.rotate, native.refuses), Impl("ref", ref.rotate, traces=True))
-_SHAPES = Shapes("rotate", "x: B T H K")
+_SHAPES = Shapes("rotate", "x: B T H K", "positions: rows T")
 
 
 @again
@@ -26,7 +26,11 @@ def rotate(x: Tensor, positions: Tensor | None = None, *, closed: bool = False, 
     product of two frames turned at 1e6 and 1e6 + 1 is as exact as at 0 and 1. closed: the slowest pair turns by
     1/10000 itself, 10000^(-i/(K/2-1)), as RetNet has it (Sun et al. 2023). -> [B,T,H,K], float32 or wider.
     """
-    _SHAPES(x)
+    sizes = _SHAPES(x, positions)
+    if sizes["K"] % 2:
+        raise ValueError(f"rotate: x of shape {list(x.shape)} has an odd width; positions turn pairs")
+    if positions is not None and sizes["rows"] not in (1, sizes["B"]):
+        raise ValueError(f"rotate: positions of shape {list(positions.shape)} are neither one row nor B={sizes['B']}")
     if x.dtype not in (torch.float32, torch.float64):
         x = x.float()
     run: Callable[..., Tensor] = ROTATE.choose(impl, x, positions, closed).run

@@ -25,6 +25,8 @@ def _kernels() -> Any:
 def refuses(x: Tensor, positions: Tensor | None, closed: bool) -> str | None:
     if positions is not None and positions.dtype != torch.int64:
         return f"it has no form for positions of {positions.dtype}"
+    if positions is not None and not positions.is_cpu:
+        return "it is for the CPU"
     return _native.refuses(x)
 
 
