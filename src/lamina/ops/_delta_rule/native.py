@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
 from math import prod
 from typing import Any
 
@@ -12,15 +10,13 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from lamina.ops._delta_rule import chunk
-from lamina.ops._native import CHUNK, differentiable, layout, needs_graph, rows_first
+from lamina.ops._native import CHUNK, differentiable, kernels_of, layout, needs_graph, rows_first
 from lamina.ops._retention.native import decay_gradient
 
 __all__ = ["delta_rule"]
 
 
-@cache
-def _kernels() -> Any:
-    return import_module("lamina.ops._delta_rule.kernels")
+_kernels = kernels_of(__package__)
 
 
 def delta_rule(

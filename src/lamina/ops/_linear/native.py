@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from lamina.ops import _native
 from lamina.ops._linear import ref
-from lamina.ops._native import needs_graph
+from lamina.ops._native import kernels_of, needs_graph
 
 __all__ = ["linear", "refuses", "yields"]
 
@@ -20,9 +16,7 @@ SMALL = 1 << 12  # numbers of a matrix
 BLOCK = 64  # rows of a task
 
 
-@cache
-def _kernels() -> Any:
-    return import_module("lamina.ops._linear.kernels")
+_kernels = kernels_of(__package__)
 
 
 def yields(x: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:

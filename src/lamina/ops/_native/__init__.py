@@ -8,6 +8,9 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,9 +21,11 @@ __all__ = [
     "BLOCK",
     "BYTES",
     "CHUNK",
+    "TASK",
     "WIDE",
     "bits",
     "differentiable",
+    "kernels_of",
     "layout",
     "needs_graph",
     "refuses",
@@ -33,7 +38,18 @@ __all__ = [
 BYTES = 64  # of a vector
 WIDE = 4  # vectors that a kernel works on side by side
 CHUNK = 16  # frames between the states that are kept for the way back
+TASK = 1 << 13  # numbers of a task where frames do not hang on each other
 BLOCK = 64  # channels of a task where a channel's state is the vector
+
+
+def kernels_of(package: str | None) -> Callable[[], Any]:
+    """What gives the module of an op's kernels, which is imported at the first call."""
+
+    @cache
+    def kernels() -> Any:
+        return import_module(f"{package}.kernels")
+
+    return kernels
 
 
 def bits(number: float) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
 from math import prod
 from typing import Any
 
@@ -12,15 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from lamina.ops._native import CHUNK, differentiable, layout, needs_graph, rows_first
+from lamina.ops._native import CHUNK, differentiable, kernels_of, layout, needs_graph, rows_first
 from lamina.ops._retention import chunk
 
 __all__ = ["decay_gradient", "retention"]
 
 
-@cache
-def _kernels() -> Any:
-    return import_module("lamina.ops._retention.kernels")
+_kernels = kernels_of(__package__)
 
 
 def retention(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lamina.ops._native import bits, differentiable, needs_graph, rows
+from lamina.ops._native import TASK, bits, differentiable, kernels_of, needs_graph, rows
 from lamina.ops._rms_norm import ref
 
 __all__ = ["rms_norm"]
 
-TASK = 1 << 13  # numbers
 
-
-@cache
-def _kernels() -> Any:
-    return import_module("lamina.ops._rms_norm.kernels")
+_kernels = kernels_of(__package__)
 
 
 def rms_norm(x: Tensor, weight: Tensor | None, gate: Tensor | None, eps: float) -> Tensor:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
-from importlib import import_module
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lamina.ops import _native
-from lamina.ops._native import needs_graph, rows
+from lamina.ops._native import TASK, kernels_of, needs_graph, rows
 
 __all__ = ["refuses", "rotate"]
 
-TASK = 1 << 13  # numbers
 
-
-@cache
-def _kernels() -> Any:
-    return import_module("lamina.ops._rotate.kernels")
+_kernels = kernels_of(__package__)
 
 
 def refuses(x: Tensor, positions: Tensor | None, closed: bool) -> str | None:

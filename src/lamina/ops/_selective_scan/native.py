@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
 from math import prod
 from typing import Any
 
@@ -11,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from lamina.ops._native import BLOCK, BYTES, CHUNK, WIDE, differentiable, needs_graph, rows_first
+from lamina.ops._native import BLOCK, BYTES, CHUNK, WIDE, differentiable, kernels_of, needs_graph, rows_first
 from lamina.ops._selective_scan import chunk
 
 __all__ = ["selective_scan"]
@@ -19,9 +17,7 @@ __all__ = ["selective_scan"]
 FEW = 4  # frames
 
 
-@cache
-def _kernels() -> Any:
-    return import_module("lamina.ops._selective_scan.kernels")
+_kernels = kernels_of(__package__)
 
 
 def selective_scan(

@@ -31,6 +31,16 @@ def _turned(weight, channels, kernel, taps, wide):
             taps[i * wide + c] = weight[c * kernel + i] if c < channels else 0
 
 
+@njit(inline="always")
+def _four(taps, taps_at, wide, kernel, there, at, tap_step, step, sums):
+    """WIDE frames side by side: sums_f += sum_i tap_i there[at + f * step + i * tap_step]."""
+    one = lanes(taps)
+    for i in range(kernel):
+        w, here = load(taps, taps_at + i * wide), at + i * tap_step
+        for f in range(WIDE):
+            store(sums, f * one, fma(w, load(there, here + f * step), load(sums, f * one)))
+
+
 @Kernel
 def forward(call):
     """y and the window's last frames. A task is `block` frames of a stream."""
@@ -54,10 +64,7 @@ def forward(call):
                 for f in range(WIDE):
                     store(sums, f * one, shift)
                 if many == WIDE and t >= past and count >= one:
-                    for i in range(kernel):
-                        w, at = load(taps, i * wide + c), x_at + (t + i - past) * x_frame
-                        for f in range(WIDE):
-                            store(sums, f * one, fma(w, load(x, at + f * x_frame), load(sums, f * one)))
+                    _four(taps, c, wide, kernel, x, x_at + (t - past) * x_frame, x_frame, x_frame, sums)
                     for f in range(WIDE):
                         store(y, out + f * channels, load(sums, f * one))
                 else:
@@ -104,10 +111,7 @@ def backward(call):
                 if inside and count >= one:
                     for f in range(WIDE):
                         store(sums, f * one, zeros(x))
-                    for i in range(kernel):
-                        w, at = load(taps, i * wide + c), out + (s - i) * channels
-                        for f in range(WIDE):
-                            store(sums, f * one, fma(w, load(dy, at + f * channels), load(sums, f * one)))
+                    _four(taps, c, wide, kernel, dy, out + s * channels, -channels, channels, sums)
                     for f in range(WIDE):
                         store(dx, out + (s + f - past) * channels, load(sums, f * one))
                 else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
 from math import prod
 from typing import Any
 
@@ -12,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from lamina.ops import _native
-from lamina.ops._native import differentiable, needs_graph, rows_first
+from lamina.ops._native import differentiable, kernels_of, needs_graph, rows_first
 from lamina.ops._short_conv import ref
 
 __all__ = ["refuses", "short_conv"]
@@ -20,9 +18,7 @@ __all__ = ["refuses", "short_conv"]
 FRAMES = 64  # of a task
 
 
-@cache
-def _kernels() -> Any:
-    return import_module("lamina.ops._short_conv.kernels")
+_kernels = kernels_of(__package__)
 
 
 def refuses(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, state: Tensor) -> str | None:

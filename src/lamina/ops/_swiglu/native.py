@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lamina.ops._native import differentiable, needs_graph, rows
+from lamina.ops._native import TASK, differentiable, kernels_of, needs_graph, rows
 from lamina.ops._swiglu import ref
 
 __all__ = ["swiglu"]
 
-TASK = 1 << 13  # numbers
 
-
-@cache
-def _kernels() -> Any:
-    return import_module("lamina.ops._swiglu.kernels")
+_kernels = kernels_of(__package__)
 
 
 def swiglu(gate: Tensor, value: Tensor) -> Tensor:
