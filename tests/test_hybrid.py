@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import lamina
-from lamina.core import Seq
+from lamina.compare.structure import both_ways, structure
+from lamina.core import NotStreamable, Seq
 from lamina.core.config import UserError
 from lamina.layers import LSTM, ChunkAttention, Mamba, Retention, WindowAttention
 from lamina.layers.mixers import MIXERS
@@ -44,6 +45,22 @@ def test_keys_go_to_all_that_have_them_and_defaults_stay_with_each():
     model = lamina.create("hybrid", mixers="mamba,attention", d_model=16, short_conv=3, left=5)
     mamba, window = (m for m in model.modules() if isinstance(m, KINDS))
     assert (mamba.conv1d.kernel, window.conv.kernel, window.left) == (3, 3, 5)
+
+
+def test_a_default_that_all_share_is_the_keys_own():
+    config = lamina.create("attention_lstm").config
+    assert (config.n_heads, config.left, config.short_conv) == (4, 128, 0)
+    assert lamina.create("hybrid").config.short_conv is None  # mamba has 4, attention 0
+    free = lamina.create("attention_lstm", left=None)  # all of the past, as the key says
+    with pytest.raises(NotStreamable, match="attention over the whole past"):
+        free.stream_spec()
+
+
+def test_a_comparison_gives_all_mixers_a_short_convolution_or_none():
+    assert both_ways("hybrid") == ("hybrid-conv", "hybrid+conv")
+    assert both_ways("attention_lstm") == ("attention_lstm", "attention_lstm+conv")
+    assert [structure(f"hybrid{sign}conv").keys for sign in "+-"] == [{"short_conv": 4}, {"short_conv": 0}]
+    assert structure("hybrid").where == "each mixer with its own short convolution or none"
 
 
 def test_a_lookahead_in_one_block_delays_the_whole():

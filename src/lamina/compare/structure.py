@@ -15,6 +15,7 @@ from lamina.train import Order
 __all__ = ["TAPS", "Structure", "both_ways", "structure"]
 
 TAPS = 4  # of the short convolution that "+conv" adds
+MIXED = -1  # in place of taps: a hybrid's mixers differ
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Structure:
         if self.taps:
             return f"short convolution of {self.taps} behind the stem"
         own = self.keys.get("short_conv", _own(self.model))
+        if own == MIXED:
+            return "each mixer with its own short convolution or none"
         return f"short convolution of {own} in each mixer" if own else ""
 
 
@@ -56,7 +59,7 @@ def structure(name: str) -> Structure:
     own = _own(model)
     if sign == "-" and not own:
         raise UserError(f"{name}: {model.name} has no short convolution to leave out; write {model.name}")
-    if not sign or (sign == "+" and own):
+    if not sign or (sign == "+" and own and own != MIXED):
         return Structure(model.name, model, {}, 0)
     if sign == "+" and own is None:
         return Structure(f"{model.name}+conv", model, {}, TAPS)
@@ -66,10 +69,15 @@ def structure(name: str) -> Structure:
 def both_ways(name: str) -> tuple[str, str]:
     """The names of a model without a short convolution and with one."""
     own = _own(models.find(name))
+    if own == MIXED:
+        return f"{name}-conv", f"{name}+conv"
     return (f"{name}-conv", name) if own else (name, f"{name}+conv")
 
 
 def _own(model: Model) -> int | None:
-    """The taps of the short convolution that a model has unasked; None where it knows no such key."""
+    """The taps of the short convolution that a model has unasked; MIXED where they are its mixers' own; None where it
+    knows no such key."""
     field = model.config_of({}).model_fields.get("short_conv")
-    return None if field is None else int(field.default or 0)  # a hybrid leaves it to its mixers
+    if field is None:
+        return None
+    return MIXED if field.default is None else int(field.default)

@@ -267,13 +267,6 @@ class Residual(Parallel):
         inner = body[0] if len(body) == 1 else Serial(*body)
         super().__init__(Identity(inner.d_in), inner)
 
-    def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
-        if self.reason is not None or any(self.waits):
-            return super().step(x, state, memory)
-        new: State = {}  # nothing waits, and half of a small step's time is Python's
-        y = _run(cast(Layer, self._modules["1"]), "1", x, state, new, memory)
-        return x.with_values(x.values + y.values), new
-
 
 class Repeat(Serial):
     """n layers built like `layer`, each with its own fresh weights, one after another. [B,T,*C] -> [B,T,*C]."""

@@ -24,8 +24,8 @@ SHORT = {"attention": "window_attention"}
 class HybridStack(ResidualStack):
     """Blocks of mixer and feed-forward; the mixers of the comma-separated list in turn, n_layers of them.
 
-    "attention" is window_attention. The keys of the mixers go to every mixer that has them; where None, each has its
-    own default.
+    "attention" is window_attention. The keys of the mixers go to every mixer that has them. Where their defaults differ
+    the key's is None, and each keeps its own.
     """
 
     mixers: str
@@ -45,7 +45,9 @@ def _config(mixers: str) -> type[HybridStack]:
     keys: dict[str, Any] = {}
     for name in _names(mixers):
         mixer = MIXERS[name]
-        keys |= {key: (mixer.hints[key] | None, None) for key in mixer.keys}
+        for key, default in mixer.keys.items():
+            kind, shared = keys.get(key, (mixer.hints[key], default))
+            keys[key] = (kind, shared) if shared == default else (kind | None, None)
     return create_model("HybridStack", __base__=HybridStack, mixers=(str, mixers), **keys)
 
 
@@ -67,7 +69,8 @@ def _config_of(default: str, name: str) -> Callable[[dict[str, Any]], type[Confi
 def build(config: Any) -> Layer:
     """x + mixer(x), then x + ffn(x), with the next mixer in every block: [B,T,d_model] -> [B,T,d_model]."""
     names = _names(config.mixers)
-    own = {key: value for key, value in config.model_dump().items() if value is not None}
+    fields = type(config).model_fields
+    own = {key: v for key, v in config.model_dump().items() if v is not None or fields[key].default is not None}
     turns = islice(cycle(names), config.n_layers or len(names))
     return residual_blocks(config, [made_mixer(name, config.d_model, MIXERS[name].keys | own) for name in turns])
 
