@@ -49,7 +49,7 @@ def _run(case, inputs, impl, dtype, seed=1):
     used = [None if t is None else t.detach().to(dtype).requires_grad_() for t in inputs]
     y, end = getattr(ops, name)(*used, impl=impl)
     g = torch.Generator().manual_seed(seed)
-    loss = sum((t * torch.randn(t.shape, generator=g, dtype=torch.float64).to(dtype)).sum() for t in (y, end))
+    loss = sum((t * torch.randn(t.shape, generator=g, dtype=torch.float64).to(t)).sum() for t in (y, end))
     wanted = [t for t in used if t is not None]
     gradients = torch.autograd.grad(loss, wanted)
     return {"y": y.detach(), "state": end.detach()} | {f"gradient {i}": t for i, t in enumerate(gradients)}

@@ -1,8 +1,10 @@
-"""The delta rule on a GPU through flash-linear-attention's kernels, where it is installed."""
+"""The delta rule on a GPU through flash-linear-attention's kernels: where it is installed, under autocast."""
 
 from __future__ import annotations
 
 from torch import Tensor
+
+from lamina.ops._retention.fla import half
 
 __all__ = ["delta_rule"]
 
@@ -14,6 +16,7 @@ def delta_rule(
     from fla.ops.delta_rule import chunk_delta_rule
     from fla.ops.gated_delta_rule import chunk_gated_delta_rule
 
+    q, k, v, beta = half(q, k, v, beta)
     if log_decay is None:
         return chunk_delta_rule(q, k, v, beta, scale=1.0, initial_state=state, output_final_state=True)
     return chunk_gated_delta_rule(

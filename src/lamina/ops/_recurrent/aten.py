@@ -46,5 +46,7 @@ def rnn(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, state: Sta
 
 
 def _weights(x: Tensor, weight: Tensor, bias: Tensor, outer: Tensor) -> list[Tensor]:
-    d_in = x.shape[-1]
-    return [weight[:d_in].t(), weight[d_in:].t(), bias, outer]
+    parts = weight[: x.shape[-1]].t(), weight[x.shape[-1] :].t()
+    if x.is_cuda:  # cuDNN lays the weights out anew and takes no transposed view for it
+        parts = parts[0].contiguous(), parts[1].contiguous()
+    return [*parts, bias, outer]
