@@ -23,7 +23,8 @@ from lamina.core import (
     state,
     taps,
 )  # fmt: skip
-from lamina.models import create, load, save
+from lamina.interop import load
+from lamina.models import create, save
 
 __version__ = "0.1.0"
 __all__ = [

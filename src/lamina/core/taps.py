@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from lamina.core.config import nearest
+from lamina.core.packed import Packed
 
 __all__ = ["taps"]
 
@@ -31,7 +32,7 @@ def taps(module: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
 
     def keep(path: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            seen[path] = output
+            seen[path] = output.unpacked() if isinstance(output, Packed) else output
 
         return hook
 

@@ -4,7 +4,7 @@ from lamina.layers.attention import CausalAttention, ChunkAttention, WindowAtten
 from lamina.layers.conv import Conv, Subsample
 from lamina.layers.cross import CrossAttention, CrossDecoder
 from lamina.layers.delta import DeltaNet
-from lamina.layers.embedding import Embedding
+from lamina.layers.embedding import Embedding, LearnedPosition, SegmentEmbedding
 from lamina.layers.ffn import FeedForward, SwiGLU
 from lamina.layers.mixers import MIXERS, Mixer
 from lamina.layers.norm import BatchNorm, LayerNorm, RMSNorm
@@ -13,10 +13,11 @@ from lamina.layers.recurrent import GRU, LSTM, RNN
 from lamina.layers.retention import GatedRetention, LinearAttention, Retention
 from lamina.layers.short_conv import ShortConv
 from lamina.layers.ssm import Mamba
+from lamina.layers.unpadded import Unpadded
 
 __all__ = [
     "GLU", "GRU", "LSTM", "MIXERS", "RNN", "Activation", "BatchNorm", "CausalAttention", "ChunkAttention", "Conv",
     "CrossAttention", "CrossDecoder", "DeltaNet", "Dropout", "Embedding", "FeedForward", "GatedRetention", "LayerNorm",
-    "Linear", "LinearAttention", "Mamba", "Mixer", "RMSNorm", "Retention", "Scale", "ShortConv", "Subsample",
-    "SwiGLU", "WindowAttention",
+    "LearnedPosition", "Linear", "LinearAttention", "Mamba", "Mixer", "RMSNorm", "Retention", "Scale",
+    "SegmentEmbedding", "ShortConv", "Subsample", "SwiGLU", "Unpadded", "WindowAttention",
 ]  # fmt: skip

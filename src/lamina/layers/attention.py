@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 from lamina import ops
-from lamina.core import Layer, NotStreamable, Seq, State, StreamSpec
+from lamina.core import Layer, NotStreamable, Packed, Seq, State, StreamSpec
 from lamina.core.layer import state_dtype
 from lamina.layers.cache import behind
 from lamina.layers.position import count
 from lamina.layers.projection import Projection
 from lamina.layers.short_conv import ShortConv, convolved
 
-__all__ = ["CausalAttention", "ChunkAttention", "WindowAttention"]
+__all__ = ["Attention", "CausalAttention", "ChunkAttention", "WindowAttention"]
 
 
-class _Attention(Layer):
-    """What they share: the projections, and a cache of the last keys and values with their mask.
+class Attention(Layer):
+    """What they share: the projections, and a cache of the last keys and values with their mask. [B,T,D] -> [B,T,D].
 
     Keys are turned by their positions once, before they are cached: positions count real frames and angles are computed
     in float64, so the product of two frames is as exact in an old stream as in a young one.
@@ -61,7 +61,12 @@ class _Attention(Layer):
 
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         q, k, v, _ = self.heads(x, None)
-        return x.with_values(self.out(self.attend(q, k, v, None if x.dense else x.mask, 0).flatten(2)))
+        if isinstance(x, Packed):  # each row attends to itself
+            rows = zip(*(t.split(x.rows, 1) for t in (q, k, v)), strict=True)
+            y = torch.cat([self.attend(*row, None, 0) for row in rows], 1)
+        else:
+            y = self.attend(q, k, v, None if x.dense else x.mask, 0)
+        return x.with_values(self.out(y.flatten(2)))
 
     def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
         left, right = self.reach()
@@ -81,7 +86,7 @@ class _Attention(Layer):
         qkv, new = convolved(self.conv, x.with_values(self.qkv(x.zeroed())), state)
         qk, v = qkv.unflatten(-1, (3 * self.n_heads, -1)).split((2 * self.n_heads, self.n_heads), 2)
         if self.rotary and state is None:
-            qk = ops.rotate(qk).to(v.dtype)
+            qk = ops.rotate(qk, x.positions() if isinstance(x, Packed) else None).to(v.dtype)
         elif self.rotary and state is not None:
             positions, new["t"] = count(x, cast(Tensor, state["t"]))
             qk = ops.rotate(qk, positions).to(v.dtype)
@@ -95,7 +100,7 @@ class _Attention(Layer):
         return n
 
 
-class WindowAttention(_Attention):
+class WindowAttention(Attention):
     """Attention of each frame to `left` frames before it, itself and `right` after it (Vaswani et al. 2017).
 
         y_t = W_o sum_s softmax_s(q_t . k_s / sqrt(K)) v_s,    t - left <= s <= t + right
@@ -139,7 +144,7 @@ class WindowAttention(_Attention):
         return ops.attention(q, k, v, mask, before=before, left=self.left, right=self.right)
 
 
-class CausalAttention(_Attention):
+class CausalAttention(Attention):
     """Attention of each frame to itself and all frames before it, as far as a cache of `capacity` frames holds them.
 
         y_t = W_o sum_s softmax_s(q_t . k_s / sqrt(K)) v_s,    t - capacity <= s <= t      (Vaswani et al. 2017)
@@ -171,7 +176,7 @@ class CausalAttention(_Attention):
         return ops.attention(q, k, v, mask, before=before, left=self.capacity, right=0)
 
 
-class ChunkAttention(_Attention):
+class ChunkAttention(Attention):
     """Attention of each frame to its own chunk and `left` frames before it (Chen et al. 2020, arXiv:2010.11395).
 
         y_t = W_o sum_s softmax_s(q_t . k_s / sqrt(K)) v_s,    s in t's chunk or in the `left` frames before it

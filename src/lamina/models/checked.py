@@ -22,15 +22,18 @@ from lamina.layers import (
     FeedForward,
     GatedRetention,
     LayerNorm,
+    LearnedPosition,
     Linear,
     LinearAttention,
     Mamba,
     Retention,
     RMSNorm,
     Scale,
+    SegmentEmbedding,
     ShortConv,
     Subsample,
     SwiGLU,
+    Unpadded,
     WindowAttention,
 )  # fmt: skip
 from lamina.models.io import create
@@ -50,6 +53,9 @@ def _layers() -> list[tuple[str, Layer]]:
     return [
         ("Linear", Linear(6, 5)),
         ("Embedding", Embedding(11, 6)),
+        ("SegmentEmbedding", SegmentEmbedding(5, 6, separator=2, n_segments=3)),
+        ("LearnedPosition", LearnedPosition(6, 1000)),
+        ("Unpadded", Unpadded(Serial(Residual(LayerNorm(8), WindowAttention(8, 2, left=6)), FeedForward(8, 12)))),
         ("Activation", Activation(6, "gelu")),
         ("Scale", Scale(6, 0.5)),
         ("GLU", GLU(6)),
@@ -130,7 +136,8 @@ def _models() -> list[tuple[str, Layer]]:
         if row.view == "image":
             continue
         known = row.config_of({}).model_fields
-        rows.append((f"models.{name}", create(name, **{k: v for k, v in small.items() if k in known})))
+        keys = small | ({"capacity": 40} if name == "bert" else {})  # the longest input, not the longest memory
+        rows.append((f"models.{name}", create(name, **{k: v for k, v in keys.items() if k in known})))
     post = create("transformer", norm="post", d_model=8, n_heads=2, left=6, right=2, dropout=0.1)
     mixed = create("lstm", mixer="conv", d_model=6, right=1)
     window = create("yoco", self_decoder="window_attention", d_model=8, n_layers=3, n_heads=2, left=4, capacity=6)

@@ -39,10 +39,12 @@ def attention(
         return torch.zeros_like(q)
     if chunk is None and right == 0 and not before and frames == keys and (left is None or left >= frames - 1):
         # no mask: padding stands to the right, where no real query looks
-        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+        return _whole(q, k, v, causal=True)
+    everything = chunk is None and left is None and right is None
+    if everything and mask is None and keys:
+        return _whole(q, k, v)
     mask = k.new_ones(k.shape[:2], dtype=torch.bool) if mask is None else mask
-    if chunk is None and left is None and right is None:
+    if everything:
         return _attend(q[:, None], k[:, None], v[:, None], mask[:, None, None])
     reach = before + frames + keys
     left, right = reach if left is None else min(left, reach), reach if right is None else min(right, reach)
@@ -57,6 +59,12 @@ def attention(
     j = torch.arange(k.shape[2], device=q.device)
     near = (j >= i - left) & (j <= i + right) if chunk is None else j >= before - left
     return _attend(q, k, v, near & mask[:, :, None, :] | (i == j))[:, :frames]
+
+
+def _whole(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> Tensor:
+    """q [B,T,H,K], k and v [B,S,H,K] -> [B,T,H,K] without a mask."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:

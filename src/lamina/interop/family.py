@@ -1,0 +1,57 @@
+"""Family: one kind of foreign checkpoint; Pretrained: what becomes of one, a stem, a backbone and a head in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lamina.core import Layer, Seq, Serial
+from lamina.core.config import UserError
+from lamina.interop.weights import Weight
+
+__all__ = ["Family", "Pretrained", "wanted"]
+
+
+class Pretrained(Serial):
+    """stem, backbone and, where the checkpoint has one, a head: [B,T] tokens or [B,T,*d_in] frames -> [B,T,d_out].
+
+    A layer like every other: it streams if its backbone does. `family` and `source` (their config.json) say where it
+    comes from, and `lamina.interop.export` writes it back. Output weights that are tied to the embedding stay tied.
+    """
+
+    def __init__(self, stem: Layer, backbone: Layer, head: Layer | None = None) -> None:
+        super().__init__(*([stem, backbone] if head is None else [stem, backbone, head]))
+        self.family = ""
+        self.source: dict[str, Any] = {}
+        self.names: tuple[str, ...] = ()  # of their weights
+
+    def encode(self, x: Seq) -> Seq:
+        """The last frames before the head, [B,T,d_model]."""
+        (_, stem), (_, backbone), *_ = self.children_in_order()
+        return backbone(stem(x))
+
+
+@dataclass(frozen=True)
+class Family:
+    """name: their `model_type`; structure: ours. names are those of its weights.
+
+    build(config, names): the network with fresh weights. table(config, names): which of theirs go where.
+    block(config, i): the path of the i-th block in it. ignored: patterns of names that hold nothing to learn.
+    """
+
+    name: str
+    structure: str
+    build: Callable[[dict[str, Any], Sequence[str]], Pretrained]
+    table: Callable[[dict[str, Any], Sequence[str]], list[Weight]]
+    block: Callable[[dict[str, Any], int], str]
+    depth: str = "num_hidden_layers"  # the key of their config that counts blocks
+    ignored: tuple[str, ...] = ()
+
+
+def wanted(config: dict[str, Any], **values: Any) -> None:
+    """Refuses a config whose key has another value than the one that this structure is; an absent key is right."""
+    for key, value in values.items():
+        found = config.get(key, value)
+        if found != value:
+            raise UserError(f"config.json: {key}={found!r} is not built here, only {value!r}")

@@ -1,0 +1,71 @@
+"""Unpadded: a stack that is computed for the real frames of a ragged batch only."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lamina.core import Layer, NotStreamable, Packed, Parallel, Pointwise, Seq, Serial, State, StreamSpec
+from lamina.layers.attention import Attention
+from lamina.ops.registry import tracing
+
+__all__ = ["Unpadded"]
+
+
+class Unpadded(Layer):
+    """y = body(x), the rows of a ragged batch one behind the other: padding costs nothing (as in Zeng et al. 2022,
+    arXiv:2208.08124).
+
+    body: attention without a short convolution, and layers of one frame, in any composition. [B,T,D] -> [B,T,D];
+    spec and state are the body's. A dense batch, and one that is being traced, goes through the body as it is.
+    """
+
+    def __init__(self, body: Layer) -> None:
+        super().__init__()
+        _packs(body, "body")
+        self.body = body
+        self.d_in, self.d_out = body.d_in, body.d_out
+
+    def stream_spec(self) -> StreamSpec:
+        try:
+            return self.body.stream_spec()
+        except NotStreamable as reason:
+            raise reason.under("body") from None
+
+    def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
+        self.stream_spec()
+        return {"body": self.body.init_state(batch, like=like)}
+
+    def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
+        if x.dense or tracing():
+            return self.body(x)
+        y = self.body(Packed.pack(x))
+        assert isinstance(y, Packed)
+        return y.unpacked()
+
+    def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
+        self.stream_spec()
+        y, inner = self.body.step(x, state["body"])
+        return y, {"body": inner}
+
+    def frames(self, n: int) -> int:
+        return n
+
+
+def _packs(layer: Layer, path: str) -> None:
+    """Refuses a layer that would see over the end of a row."""
+    if isinstance(layer, Serial | Parallel):
+        for name, child in layer.children_in_order():
+            _packs(child, f"{path}.{name}")
+    elif isinstance(layer, Attention):
+        if layer.conv is not None:
+            raise ValueError(f"Unpadded: {path}: attention with a short convolution sees the row before; leave it out")
+    elif not isinstance(layer, Pointwise) or _turns(layer):
+        raise ValueError(f"Unpadded: {path}: {type(layer).__name__} sees several frames; only attention may")
+
+
+def _turns(layer: Layer) -> bool:
+    try:
+        layer.stream_spec()
+    except NotStreamable:
+        return True
+    return False

@@ -1,0 +1,71 @@
+"""Rows one behind the other: the numbers and gradients of the padded batch, without its padding."""
+
+import pytest
+import torch
+
+from lamina import Residual, Seq, Serial, taps
+from lamina.core import Packed, Reverse
+from lamina.layers import CausalAttention, ChunkAttention, Conv, FeedForward, LayerNorm, Unpadded, WindowAttention
+
+LENGTHS = [9, 0, 4, 1]
+ATTENTION = {
+    "all": lambda: WindowAttention(8, 2, left=None, right=None),
+    "no positions": lambda: WindowAttention(8, 2, left=None, right=None, rotary=False),
+    "window": lambda: WindowAttention(8, 2, left=2, right=1),
+    "causal": lambda: CausalAttention(8, 2, capacity=3),
+    "chunk": lambda: ChunkAttention(8, 2, chunk=3, left=2),
+}
+
+
+def _ragged():
+    return Seq.ragged(torch.randn(4, 9, 8, dtype=torch.float64).requires_grad_(), torch.tensor(LENGTHS))
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_equals_the_padded_batch(name):
+    body = Serial(Residual(LayerNorm(8), ATTENTION[name]()), Residual(FeedForward(8, 12)))
+    layer, x = Unpadded(body).double(), _ragged()
+    y, want = layer(x), body(x)
+    assert torch.equal(y.mask, x.mask)
+    torch.testing.assert_close(y.zeroed(), want.zeroed(), rtol=0, atol=1e-13)
+    assert not y.values[~x.mask].any()
+    wanted = (x.values, *layer.parameters())
+    for got, truth in zip(
+        *(torch.autograd.grad(out.zeroed().square().sum(), wanted) for out in (y, want)), strict=True
+    ):
+        torch.testing.assert_close(got, truth, rtol=0, atol=1e-12)
+
+
+def test_only_real_frames_are_computed():
+    seen = []
+    layer = Unpadded(FeedForward(8, 12))
+    layer.body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    layer(Seq.ragged(torch.randn(4, 9, 8), torch.tensor(LENGTHS)))
+    assert seen[0].values.shape == (1, sum(LENGTHS), 8)
+    assert seen[0].rows == tuple(LENGTHS)
+    layer(Seq.of(torch.randn(2, 5, 8)))
+    assert seen[1].values.shape == (2, 5, 8)
+    assert not isinstance(seen[1], Packed)
+
+
+def test_taps_give_rows_of_their_own():
+    layer, x = Unpadded(Serial(FeedForward(8, 12), LayerNorm(8))).double(), _ragged()
+    with taps(layer, ["body.0"]) as seen:
+        layer(x)
+    assert seen["body.0"].values.shape == (4, 9, 8)
+    first = next(layer.body.children())
+    torch.testing.assert_close(seen["body.0"].zeroed(), first(x).zeroed(), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (lambda: Serial(LayerNorm(8), Conv(8, 8, 3)), "body.1: Conv sees several frames"),
+        (lambda: Residual(WindowAttention(8, 2, short_conv=3)), "body.1: attention with a short convolution"),
+        (lambda: Reverse(8), "body: Reverse sees several frames"),
+    ],
+)
+def test_what_sees_the_row_before_is_refused(body, message):
+    with pytest.raises(ValueError, match="Unpadded") as error:
+        Unpadded(body())
+    assert message in str(error.value)
