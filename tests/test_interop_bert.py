@@ -110,7 +110,7 @@ def _broken(folder, what):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("no config", "holds no config.json"),
+        ("no config", "config.json: no such file"),
         ("no weights", "holds no model.safetensors"),
         ("half a file", "cannot be read as weights only"),
         ({"model_type": "brt"}, "unknown model_type 'brt'; did you mean 'bert'?"),

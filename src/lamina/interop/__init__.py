@@ -13,14 +13,16 @@ from torch import nn
 from lamina import models
 from lamina.core.config import UserError, nearest
 from lamina.interop.bert import BERT
+from lamina.interop.decoder import GPT2, LLAMA
 from lamina.interop.family import Family, Pretrained
 from lamina.interop.files import read_config, read_weights
+from lamina.interop.mamba import MAMBA
 from lamina.interop.tokens import separator
 from lamina.interop.weights import give, take
 
 __all__ = ["FAMILIES", "Family", "Pretrained", "blocks", "export", "load"]
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (BERT,)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (BERT, GPT2, LLAMA, MAMBA)}
 
 
 def load(path: str | Path) -> nn.Module:
@@ -41,11 +43,16 @@ def load(path: str | Path) -> nn.Module:
         network = family.build(config, list(weights))
     except KeyError as error:
         raise UserError(f"{path / 'config.json'}: has no {error.args[0]!r}, which a {family.name} needs") from None
-    ours = take(weights, family.table(config, list(weights)), family.ignored, str(path))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     try:
-        network.load_state_dict(ours)
+        network.load_state_dict(
+            take(weights, family.table(config, list(weights)), family.ignored, network.state_dict())
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
+        first = str(error).splitlines()[-1].strip()
         raise UserError(f"{path}: the weights do not fit its config.json ({first})") from None
     network.family, network.source, network.names = family.name, config, tuple(weights)
     return network.eval()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from lamina.core import Layer, Seq, Serial
 from lamina.core.config import UserError
 from lamina.interop.weights import Weight
+from lamina.layers import Embedding, Linear
 
-__all__ = ["Family", "Pretrained", "wanted"]
+__all__ = ["Family", "Pretrained", "before", "told", "told_weights", "wanted"]
 
 
 class Pretrained(Serial):
@@ -55,3 +56,25 @@ def wanted(config: dict[str, Any], **values: Any) -> None:
         found = config.get(key, value)
         if found != value:
             raise UserError(f"config.json: {key}={found!r} is not built here, only {value!r}")
+
+
+def before(names: Sequence[str], word: str) -> str:
+    """The prefix `word` where the names carry it: a checkpoint with a head has one, one of frames alone has not."""
+    return word if any(name.startswith(word) for name in names) else ""
+
+
+def told(embedding: Embedding, names: Sequence[str], word: str) -> Layer | None:
+    """The head that tells tokens, where the checkpoint has one: tied to the embedding unless it has its own weights."""
+    if not before(names, word):
+        return None
+    head = Linear(cast(int, embedding.d_out), cast(int, embedding.n_vocab), bias=False)
+    if "lm_head.weight" not in names:
+        head.linear.weight = embedding.table.weight
+    return head
+
+
+def told_weights(names: Sequence[str], word: str, embedding: str) -> list[Weight]:
+    """Where that head's weights come from."""
+    if not before(names, word):
+        return []
+    return [Weight("2.linear.weight", ("lm_head.weight" if "lm_head.weight" in names else embedding,))]

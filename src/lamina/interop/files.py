@@ -23,7 +23,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a folder."""
     path = folder / "config.json"
     if not path.is_file():
-        raise UserError(f"{folder}: holds no config.json; give a folder with config.json and model.safetensors")
+        raise UserError(f"{path}: no such file; give a folder with config.json and model.safetensors")
     return _json(path)
 
 

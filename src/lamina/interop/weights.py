@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -11,46 +11,82 @@ from torch import Tensor
 
 from lamina.core.config import UserError
 
-__all__ = ["Weight", "give", "take"]
+__all__ = ["Rows", "Weight", "give", "take"]
 
 Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Weight:
-    """ours is theirs, one behind the other along the first dimension; transposed: they store columns first.
+class Rows:
+    """How the rows of one of their matrices, n_heads heads of K, become ours.
 
-    sizes: rows of each of theirs, where they are not equal.
+    halves: they turn row i with row i + K/2, we turn 2i with 2i + 1. copies: a head of theirs serves so many of ours.
+    """
+
+    n_heads: int
+    halves: bool = False
+    copies: int = 1
+
+    def taken(self, part: Tensor) -> Tensor:
+        heads = part.unflatten(0, (self.n_heads, -1))
+        if self.halves:
+            heads = heads.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
+        return heads.repeat_interleave(self.copies, 0).flatten(0, 1)
+
+    def given(self, part: Tensor, name: str) -> Tensor:
+        heads = part.unflatten(0, (self.n_heads, self.copies, -1))
+        if not torch.equal(heads, heads[:, :1].expand_as(heads)):
+            raise UserError(f"{name}: its heads were one and are trained apart now; that layout cannot hold them")
+        heads = heads[:, 0]
+        if self.halves:
+            heads = heads.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1, 2)
+        return heads.flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """ours is theirs, one behind the other along the first dimension; zeros where they have none.
+
+    transposed: they store columns first. rows: how the rows of each of theirs are ordered, where not as ours.
     """
 
     ours: str
     theirs: tuple[str, ...]
     transposed: bool = False
-    sizes: tuple[int, ...] | None = None
+    rows: tuple[Rows, ...] = ()
 
 
-def take(given: Weights, table: Sequence[Weight], ignored: Sequence[str], where: str) -> Weights:
-    """Our state dict from theirs. A missing name is an error, and one that nothing takes and `ignored` has not."""
+def take(given: Weights, table: Sequence[Weight], ignored: Sequence[str], fresh: Mapping[str, Tensor]) -> Weights:
+    """Our state dict from theirs; fresh is one of the right shapes.
+
+    A missing name is an error, and one that nothing takes and `ignored` has not.
+    """
     ours, used = {}, set()
     for weight in table:
         for name in weight.theirs:
             if name not in given:
-                raise UserError(f"{where}: holds no {name!r}; are config.json and the weights of one checkpoint?")
-        parts = [given[name].t() if weight.transposed else given[name] for name in weight.theirs]
+                raise UserError(f"holds no {name!r}; are config.json and the weights of one checkpoint?")
         used.update(weight.theirs)
-        ours[weight.ours] = torch.cat(parts) if len(parts) > 1 else parts[0].contiguous()
+        parts = [given[name].t() if weight.transposed else given[name] for name in weight.theirs]
+        if weight.rows:
+            parts = [rows.taken(part) for rows, part in zip(weight.rows, parts, strict=True)]
+        ours[weight.ours] = torch.cat(parts) if parts else torch.zeros_like(fresh[weight.ours])
     for name in given:
         if name not in used and not any(fnmatchcase(name, pattern) for pattern in ignored):
-            raise UserError(f"{where}: nothing of ours takes {name!r}; this kind of checkpoint is not known whole")
+            raise UserError(f"nothing of ours takes {name!r}; this kind of checkpoint is not known whole")
     return ours
 
 
-def give(ours: Weights, table: Sequence[Weight]) -> Weights:
+def give(ours: Mapping[str, Tensor], table: Sequence[Weight]) -> Weights:
     """Their state dict from ours."""
     theirs = {}
     for weight in table:
         whole = ours[weight.ours].detach()
-        sizes = weight.sizes or (len(whole) // len(weight.theirs),) * len(weight.theirs)
-        for name, part in zip(weight.theirs, whole.split(list(sizes)), strict=True):
+        if not weight.theirs and whole.any():
+            raise UserError(f"{weight.ours}: that layout has no such weights, and they are no zeros any more")
+        copies = [rows.n_heads * rows.copies for rows in weight.rows] or [1] * len(weight.theirs)
+        sizes = [len(whole) * n // sum(copies) for n in copies]
+        for i, (name, part) in enumerate(zip(weight.theirs, whole.split(sizes) if sizes else (), strict=True)):
+            part = weight.rows[i].given(part, name) if weight.rows else part
             theirs[name] = (part.t() if weight.transposed else part).contiguous().clone()
     return theirs

@@ -94,17 +94,18 @@ class CrossDecoder(Layer):
         d_ff: int | None = None,
         capacity: int | None = 4096,
         dropout: float = 0.0,
+        eps: float = 1e-6,
     ) -> None:
         super().__init__()
         self.d_in = self.d_out = d_model
         self.n_heads, self.capacity = n_heads, capacity
-        self.norm, self.kv = RMSNorm(d_model), Projection(d_model, 2 * d_model, bias=False)
+        self.norm, self.kv = RMSNorm(d_model, eps), Projection(d_model, 2 * d_model, bias=False)
         blocks: list[Layer] = []
         for _ in range(n_layers):
             for part in (CrossAttention(d_model, n_heads, capacity), SwiGLU(d_model, d_ff or 4 * d_model)):
                 drop = [Dropout(d_model, dropout)] if dropout else []
-                blocks.append(Residual(RMSNorm(d_model), part, *drop))
-        self.body = Serial(*blocks, RMSNorm(d_model))
+                blocks.append(Residual(RMSNorm(d_model, eps), part, *drop))
+        self.body = Serial(*blocks, RMSNorm(d_model, eps))
 
     def stream_spec(self) -> StreamSpec:
         try:

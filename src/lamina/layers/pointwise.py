@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -15,7 +16,8 @@ from lamina.layers.projection import Projection
 __all__ = ["ACTIVATIONS", "GLU", "Activation", "Dropout", "Linear", "Scale"]
 
 ACTIVATIONS = {
-    "gelu": F.gelu, "relu": F.relu, "sigmoid": torch.sigmoid, "silu": F.silu, "tanh": torch.tanh,
+    "gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh"), "relu": F.relu,
+    "sigmoid": torch.sigmoid, "silu": F.silu, "tanh": torch.tanh,
 }  # fmt: skip
 
 
@@ -32,9 +34,13 @@ class Linear(Pointwise):
 
 
 class Activation(Pointwise):
-    """y = f(x), elementwise: gelu, relu, sigmoid, silu or tanh. [B,T,*C] -> [B,T,*C], no state."""
+    """y = f(x), elementwise: gelu, relu, sigmoid, silu, tanh; gelu_tanh is 0.5 x (1 + tanh(0.798 (x + 0.0447 x^3))),
+    gelu nearly. [B,T,*C] -> [B,T,*C], no state.
+    """
 
-    def __init__(self, width: Width, function: Literal["gelu", "relu", "sigmoid", "silu", "tanh"] = "gelu") -> None:
+    def __init__(
+        self, width: Width, function: Literal["gelu", "gelu_tanh", "relu", "sigmoid", "silu", "tanh"] = "gelu"
+    ) -> None:
         super().__init__()
         if function not in ACTIVATIONS:
             raise nearest(function, ACTIVATIONS, "activation")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from lamina.core import Layer, Residual, Serial
 from lamina.layers import RMSNorm
 from lamina.models.model import Knob
@@ -12,17 +14,23 @@ from lamina.models.stack import PlainStack, build_mixer, dropout, row_of_mixer
 __all__ = ["MAMBA"]
 
 
+class MambaStack(PlainStack):
+    """Mixers in residuals, each behind an RMS norm."""
+
+    eps: float = Field(1e-6, gt=0, description="of the norms between the layers")
+
+
 def build(config: Any) -> Layer:
     """x + mamba(norm(x)), n_layers times, and a norm: [B,T,d_model] -> [B,T,d_model]."""
-    d_model = config.d_model
-    blocks = [Residual(RMSNorm(d_model), build_mixer(config), *dropout(config)) for _ in range(config.n_layers)]
-    return Serial(*blocks, RMSNorm(d_model))
+    d_model, eps = config.d_model, config.eps
+    blocks = [Residual(RMSNorm(d_model, eps), build_mixer(config), *dropout(config)) for _ in range(config.n_layers)]
+    return Serial(*blocks, RMSNorm(d_model, eps))
 
 
 MAMBA = row_of_mixer(
     "mamba",
     "mamba",
-    PlainStack,
+    MambaStack,
     build,
     (Knob("d_model", 2),),
     "u, z = W_in x,  u <- silu(conv(u)),  [d, B, C] = W_x u,  dt = softplus(W_dt d + b)\n"

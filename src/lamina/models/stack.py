@@ -39,6 +39,7 @@ class ResidualStack(PlainStack):
 
     d_ff: int | None = Field(None, ge=1, description="default 4 * d_model")
     norm: Literal["pre", "post"] = "pre"
+    activation: Literal["gelu", "gelu_tanh", "relu", "silu"] = Field("gelu", description="of the feed-forward")
 
 
 class GluStack(PlainStack):
@@ -47,6 +48,7 @@ class GluStack(PlainStack):
     d_ff: int | None = Field(
         None, ge=1, description="default 8/3 * d_model: the weights of a feed-forward 4 times as wide"
     )
+    eps: float = Field(1e-6, gt=0, description="of the norms between the layers")
 
 
 def with_mixer(base: type[PlainStack], mixer: str, name: str) -> Any:
@@ -125,7 +127,7 @@ def residual_blocks(config: Any, mixers: Sequence[Layer]) -> Layer:
     d_model = config.d_model
     layers: list[Layer] = []
     for mixer in mixers:
-        for body in (mixer, FeedForward(d_model, config.d_ff or 4 * d_model)):
+        for body in (mixer, FeedForward(d_model, config.d_ff or 4 * d_model, config.activation)):
             if config.norm == "pre":
                 layers.append(Residual(LayerNorm(d_model), body, *dropout(config)))
             else:
@@ -135,14 +137,14 @@ def residual_blocks(config: Any, mixers: Sequence[Layer]) -> Layer:
 
 def glu_stack(config: Any) -> Layer:
     """x + mixer(norm(x)), then x + swiglu(norm(x)), n_layers times, and a norm: [B,T,d_model] -> [B,T,d_model]."""
-    return Serial(*glu_blocks(config, config.n_layers), RMSNorm(config.d_model))
+    return Serial(*glu_blocks(config, config.n_layers), RMSNorm(config.d_model, config.eps))
 
 
 def glu_blocks(config: Any, n: int) -> list[Layer]:
     """n blocks of mixer and SwiGLU, each in a residual behind an RMS norm."""
     d_model, d_ff = config.d_model, config.d_ff or swiglu_width(config.d_model)
     bodies = [body for _ in range(n) for body in (build_mixer(config), SwiGLU(d_model, d_ff))]
-    return [Residual(RMSNorm(d_model), body, *dropout(config)) for body in bodies]
+    return [Residual(RMSNorm(d_model, config.eps), body, *dropout(config)) for body in bodies]
 
 
 def swiglu_width(d_model: int) -> int:

@@ -53,7 +53,9 @@ def build(config: Any) -> Layer:
     lower = config.n_layers // 2
     self_decoder = Serial(*glu_blocks(config, lower))
     try:
-        cross = CrossDecoder(d_model, config.n_heads, config.n_layers - lower, d_ff, config.capacity, config.dropout)
+        cross = CrossDecoder(
+            d_model, config.n_heads, config.n_layers - lower, d_ff, config.capacity, config.dropout, config.eps
+        )
     except ValueError as error:
         raise UserError(str(error)) from None
     return Yoco(self_decoder, cross)
