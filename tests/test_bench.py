@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lamina import ops
-from lamina.bench import frame_rows, growth, layer_rows, op_rows, rows, table, timing, work
+from lamina.bench import encoder_rows, frame_rows, growth, layer_rows, op_rows, rows, table, timing, work
 from lamina.bench import ops as bench
 from lamina.bench.case import Case
 from lamina.bench.gate import agreement, judge
@@ -37,6 +37,8 @@ ROWS = {
     "retention_layer": lambda: layer_rows.retention_layer_row(2, 32, 8, 2, ASKED),
     "mamba_step": lambda: layer_rows.mamba_step_row(8, 2, Target(2, 4)),
     "retnet_step": lambda: layer_rows.retnet_step_row(8, 2, Target(2.5, 4)),
+    "bert": lambda: encoder_rows.bert_row(3, 7, 8, 2, (ASKED["forward"],) * 2),
+    "transformer": lambda: encoder_rows.transformer_row(2, 7, 8, 2, (ASKED["forward"],) * 2),
 }
 
 
@@ -46,6 +48,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(rows, "op_rows", lambda: (ROWS["retention"](),))
     monkeypatch.setattr(rows, "frame_rows", tuple)
     monkeypatch.setattr(rows, "layer_rows", lambda: (ROWS["retnet_step"](),))
+    monkeypatch.setattr(rows, "encoder_rows", tuple)
     monkeypatch.setattr(bench, "measure", lambda: TINY)
     threads = torch.get_num_threads()
     yield
@@ -261,7 +264,8 @@ def test_what_is_asked():
     assert asked["mamba_step", "4 layers B1 d256"] == {"step": (2, 4)}
     assert asked["linear", "16 of 1024x256 B1"] == {"step": (1, 2)}
     assert asked["window_attention", "B4 L2048 H4 d64 left128"] == {"forward": (4, 8), "forward+backward": (3, 5)}
-    assert len(asked) == 19
+    assert asked["bert", "4 layers B16 L128 d256"] == {"forward": (1.6, 2), "forward+backward": (1.6, 2)}
+    assert len(asked) == 21
 
 
 def test_rounds_fit_the_time_that_there_is(monkeypatch):

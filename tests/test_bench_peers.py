@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lamina.bench import frame_rows, layer_rows, op_rows
+from lamina.bench import encoder_rows, frame_rows, layer_rows, op_rows
 from lamina.bench.gate import agreement
 from lamina.bench.peer import Peer
 from lamina.bench.peers import torchscale
@@ -28,6 +28,8 @@ ROWS = (
     layer_rows.retention_layer_row(2, 128, 16, 4, ASKED),
     layer_rows.mamba_step_row(16, 3, Target(1, 1)),
     layer_rows.retnet_step_row(16, 3, Target(1, 1)),
+    encoder_rows.bert_row(3, 9, 16, 2, (Target(1, 1),) * 2),
+    encoder_rows.transformer_row(2, 9, 16, 2, (Target(1, 1),) * 2),
 )
 PAIRS = [(row, peer) for row in ROWS for peer in row.peers]
 

@@ -1,14 +1,19 @@
-"""All rows of the table: the ops, with a state and of one frame, then the layers and steps that are made of them."""
+"""All rows of the table: the ops, with a state and of one frame, then the layers, steps and encoders made of them."""
 
 from __future__ import annotations
 
+from lamina.bench.encoder_rows import encoder_rows
 from lamina.bench.frame_rows import frame_rows
 from lamina.bench.layer_rows import layer_rows
 from lamina.bench.op_rows import op_rows
 from lamina.bench.row import Row
 
-__all__ = ["all_rows", "layer_rows"]
+__all__ = ["all_rows", "model_rows"]
 
 
 def all_rows() -> tuple[Row, ...]:
-    return (*op_rows(), *frame_rows(), *layer_rows())
+    return (*op_rows(), *frame_rows(), *model_rows())
+
+
+def model_rows() -> tuple[Row, ...]:
+    return (*layer_rows(), *encoder_rows())

@@ -87,7 +87,7 @@ def _rows(what: str, peers: bool, only: list[str], rounds: int | None, as_json: 
     from lamina.bench import table as shown
     from lamina.bench.ops import bench_rows
 
-    rows = known.layer_rows() if what == "models" else known.all_rows()
+    rows = known.model_rows() if what == "models" else known.all_rows()
     names = {row.name for row in rows}
     for name in only:
         if name not in names:

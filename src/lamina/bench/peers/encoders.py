@@ -67,6 +67,9 @@ def _x_transformers(ours: Case) -> Case:
             table.append(Weight(f"{body}.qkv.weight", tuple(f"{here}.1.to_{part}.weight" for part in "qkv")))
             table.append(Weight(f"{body}.out.weight", (f"{here}.1.to_out.weight",)))
     theirs.load_state_dict(give(model.state_dict(), table), strict=False)
+    for norm in theirs.modules():
+        if getattr(norm, "unit_offset", False):  # it adds 1 to the weight
+            norm.gamma.data -= 1
     return Case(ours.leaves, lambda leaves: {"y": theirs(leaves["x"])}, module=theirs)
 
 
