@@ -91,19 +91,20 @@ def _torchaudio():
     return module.Conformer(16, 4, 32, 2, 5).eval()
 
 
-def _transformers():
-    """transformers' encoder layers without positions, [B,T,D] -> [B,T,D] with its lengths as a mask."""
+def _transformers(positions):
+    """transformers' encoder layers, [B,T,D] -> [B,T,D] with its lengths as a mask, and what gives their positions."""
     if importlib.util.find_spec("transformers") is None:
         pytest.skip("transformers is not installed; pip install 'lamina[bench]'")
     from transformers import Wav2Vec2ConformerConfig
-    from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import Wav2Vec2ConformerEncoderLayer
+    from transformers.models.wav2vec2_conformer import modeling_wav2vec2_conformer as theirs
 
     config = Wav2Vec2ConformerConfig(
         hidden_size=16, num_attention_heads=4, intermediate_size=32, conv_depthwise_kernel_size=5, hidden_act="swish",
-        position_embeddings_type=None,
+        position_embeddings_type=positions,
     )  # fmt: skip
     config._attn_implementation = "eager"
-    return torch.nn.ModuleList(Wav2Vec2ConformerEncoderLayer(config) for _ in range(2)).eval()
+    layers = torch.nn.ModuleList(theirs.Wav2Vec2ConformerEncoderLayer(config) for _ in range(2)).eval()
+    return layers, theirs.Wav2Vec2ConformerRelPositionalEmbedding(config) if positions else lambda x: None
 
 
 def _settled(peer):
@@ -133,9 +134,12 @@ def test_equals_torchaudio_on_each_utterance_alone_which_leaks_in_a_batch():
     assert min(leaks[1:]) > 1e-2  # its convolution reads the padding's first frames
 
 
+@pytest.mark.parametrize("positions", [None, "relative"])
 @torch.no_grad()
-def test_equals_transformers_on_each_utterance_alone():
-    theirs, ours = _settled(_transformers()), lamina.create("conformer", **SIZES, **OFFLINE).eval()
+def test_equals_transformers_on_each_utterance_alone(positions):
+    theirs, places = _transformers(positions)
+    ours = lamina.create("conformer", **SIZES, **OFFLINE, relative=bool(positions)).eval()
+    _settled(theirs)
     state = {}
     for n, layer in enumerate(theirs):
         at, attention, conv = 5 * n, layer.self_attn, layer.conv_module
@@ -146,6 +150,10 @@ def test_equals_transformers_on_each_utterance_alone():
         state |= {f"{at + 1}.1.0.norm.{k}": v for k, v in layer.self_attn_layer_norm.state_dict().items()}
         state |= {f"{at + 1}.1.1.qkv.{k}": torch.cat([getattr(m, k) for m in every]) for k in ("weight", "bias")}
         state |= {f"{at + 1}.1.1.out.{k}": v for k, v in attention.linear_out.state_dict().items()}
+        if positions:
+            state[f"{at + 1}.1.1.relative.project.weight"] = attention.linear_pos.weight
+            for name, bias in (("u", attention.pos_bias_u), ("v", attention.pos_bias_v)):
+                state[f"{at + 1}.1.1.relative.{name}"] = bias.normal_()
         state |= {f"{at + 2}.1.0.norm.{k}": v for k, v in conv.layer_norm.state_dict().items()}
         state[f"{at + 2}.1.1.linear.weight"] = conv.pointwise_conv1.weight[..., 0]
         state[f"{at + 2}.1.3.conv.weight"] = conv.depthwise_conv.weight
@@ -162,5 +170,5 @@ def test_equals_transformers_on_each_utterance_alone():
     for row, n in enumerate(LENGTHS.tolist()):
         alone = x[row : row + 1, :n]
         for layer in theirs:
-            alone = layer(alone)
+            alone = layer(alone, relative_position_embeddings=places(alone))
         assert float((y[row, :n] - alone[0]).abs().max()) <= 1e-5 * float(alone.abs().max())

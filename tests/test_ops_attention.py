@@ -177,3 +177,34 @@ def test_short_convolution_refuses_shapes_that_do_not_fit():
         ops.short_conv(torch.randn(1, 2, 6), torch.randn(5, 4))
     with pytest.raises(ValueError, match="a state of 2 frames does not fit 4 taps, which need 3"):
         ops.short_conv(torch.randn(1, 2, 6), torch.randn(6, 4), None, None, torch.randn(1, 2, 6))
+
+
+@pytest.mark.parametrize(
+    ("keys", "before"),
+    [({}, 0), ({"left": 3, "right": 0}, 0), ({"left": 3, "right": 2}, 0), ({"left": 40, "right": 0}, 4),
+     ({"chunk": 4, "left": 3}, 0), ({"chunk": 4, "left": 3}, 3)],
+)  # fmt: skip
+@pytest.mark.parametrize("grad", [False, True])
+def test_relative_scores_are_the_formula(keys, before, grad):
+    """((q_i + u) . k_j + (q_i + v) . r_{i-j}) / sqrt(K), every pair by itself; blocks of queries change nothing."""
+    frames, heads, width = 75, 2, 3
+    q = torch.randn(2, frames, heads, width, dtype=torch.float64)
+    k, v = (torch.randn(2, before + frames, heads, width, dtype=torch.float64) for _ in range(2))
+    mask = torch.rand(2, before + frames) < 0.9
+    table = torch.randn(400, heads, width, dtype=torch.float64, requires_grad=grad)
+    u, w = torch.randn(2, heads, width, dtype=torch.float64)
+    relative = ops.Relative(u, w, lambda far, near: table[200 + near : 201 + far].flip(0))
+    got = ops.attention(q, k, v, mask, before=before, relative=relative, **keys)
+    left, right, chunk = keys.get("left", 10**6), keys.get("right", 10**6), keys.get("chunk")
+    for i in range(frames):
+        first, last = i + before - left, i + before + right
+        if chunk:
+            begin = before + i // chunk * chunk
+            first, last = begin - left, begin + chunk - 1
+        at = range(max(0, first), min(last + 1, before + frames))
+        for b in range(2):
+            seen = [j for j in at if mask[b, j] or j == i + before]
+            distance = table[torch.tensor([200 + i + before - j for j in seen])]
+            scores = ((q[b, i] + u) * k[b, seen] + (q[b, i] + w) * distance).sum(-1) / width**0.5  # [S,H]
+            want = torch.einsum("sh,shk->hk", scores.softmax(0), v[b, seen])
+            torch.testing.assert_close(got[b, i], want, rtol=0, atol=1e-12)

@@ -14,7 +14,9 @@ from lamina.core.layer import state_dtype
 from lamina.layers.cache import behind
 from lamina.layers.position import count
 from lamina.layers.projection import Projection
+from lamina.layers.relative import RelativePosition
 from lamina.layers.short_conv import ShortConv, convolved
+from lamina.ops import Relative
 
 __all__ = ["Attention", "CausalAttention", "ChunkAttention", "WindowAttention"]
 
@@ -23,10 +25,11 @@ class Attention(Layer):
     """What they share: the projections, and a cache of the last keys and values with their mask. [B,T,D] -> [B,T,D].
 
     Keys are turned by their positions once, before they are cached: positions count real frames and angles are computed
-    in float64, so the product of two frames is as exact in an old stream as in a young one.
+    in float64, so the product of two frames is as exact in an old stream as in a young one. Relative positions
+    (rotary=False, relative=True) add a score of the distance, which needs no state: a row's real frames stand together.
     """
 
-    def __init__(self, d_model: int, n_heads: int, rotary: bool, short_conv: int) -> None:
+    def __init__(self, d_model: int, n_heads: int, rotary: bool, short_conv: int, relative: bool) -> None:
         super().__init__()
         if d_model % n_heads:
             raise ValueError(f"{type(self).__name__}: d_model={d_model} is not a multiple of n_heads={n_heads}")
@@ -34,8 +37,11 @@ class Attention(Layer):
             raise ValueError(
                 f"{type(self).__name__}: rotary positions turn pairs; d_model/n_heads={d_model // n_heads} is odd"
             )
+        if rotary and relative:
+            raise ValueError(f"{type(self).__name__}: positions are rotary or relative; set rotary=False for relative")
         self.d_in = self.d_out = d_model
         self.n_heads, self.rotary = n_heads, rotary
+        self.relative = RelativePosition(d_model, n_heads) if relative else None
         self.qkv, self.out = Projection(d_model, 3 * d_model), Projection(d_model, d_model)
         self.conv = ShortConv(3 * d_model, short_conv, bias=False) if short_conv else None
 
@@ -96,6 +102,10 @@ class Attention(Layer):
             k, v = torch.where(real, k, 0), torch.where(real, v, 0)
         return q, k, v, new
 
+    def places(self) -> Relative | None:
+        """What the op needs for relative positions, where it has them."""
+        return None if self.relative is None else self.relative()
+
     def frames(self, n: int) -> int:
         return n
 
@@ -119,6 +129,7 @@ class WindowAttention(Attention):
         right: int | None = 0,
         rotary: bool = True,
         short_conv: int = 0,
+        relative: bool = False,
     ) -> None:
         if (left is not None and left < 0) or (right is not None and right < 0):
             raise ValueError(f"WindowAttention: left={left} and right={right} are numbers of frames, or None")
@@ -126,7 +137,7 @@ class WindowAttention(Attention):
             raise ValueError("WindowAttention: right=None (all of the future) goes with left=None (all of the past)")
         if left is None and right:
             raise ValueError(f"WindowAttention: right={right} needs a left; left=None takes right=0 or right=None")
-        super().__init__(d_model, n_heads, rotary, short_conv)
+        super().__init__(d_model, n_heads, rotary, short_conv, relative)
         self.left, self.right = left, right
 
     def stream_spec(self) -> StreamSpec:
@@ -141,7 +152,7 @@ class WindowAttention(Attention):
         return self.left, self.right
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, before: int) -> Tensor:
-        return ops.attention(q, k, v, mask, before=before, left=self.left, right=self.right)
+        return ops.attention(q, k, v, mask, before=before, left=self.left, right=self.right, relative=self.places())
 
 
 class CausalAttention(Attention):
@@ -156,11 +167,17 @@ class CausalAttention(Attention):
     """
 
     def __init__(
-        self, d_model: int, n_heads: int = 4, capacity: int | None = 4096, rotary: bool = True, short_conv: int = 0
+        self,
+        d_model: int,
+        n_heads: int = 4,
+        capacity: int | None = 4096,
+        rotary: bool = True,
+        short_conv: int = 0,
+        relative: bool = False,
     ) -> None:
         if capacity is not None and capacity < 1:
             raise ValueError(f"CausalAttention: capacity={capacity} is a number of frames, or None")
-        super().__init__(d_model, n_heads, rotary, short_conv)
+        super().__init__(d_model, n_heads, rotary, short_conv, relative)
         self.capacity = capacity
 
     def stream_spec(self) -> StreamSpec:
@@ -173,7 +190,7 @@ class CausalAttention(Attention):
         return self.capacity, 0
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, before: int) -> Tensor:
-        return ops.attention(q, k, v, mask, before=before, left=self.capacity, right=0)
+        return ops.attention(q, k, v, mask, before=before, left=self.capacity, right=0, relative=self.places())
 
 
 class ChunkAttention(Attention):
@@ -193,10 +210,11 @@ class ChunkAttention(Attention):
         left: int = 64,
         rotary: bool = True,
         short_conv: int = 0,
+        relative: bool = False,
     ) -> None:
         if chunk < 1 or left < 0:
             raise ValueError(f"ChunkAttention: chunk={chunk} must be at least 1 and left={left} at least 0")
-        super().__init__(d_model, n_heads, rotary, short_conv)
+        super().__init__(d_model, n_heads, rotary, short_conv, relative)
         self.chunk, self.left = chunk, left
 
     def stream_spec(self) -> StreamSpec:
@@ -206,4 +224,4 @@ class ChunkAttention(Attention):
         return self.left, 0
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, before: int) -> Tensor:
-        return ops.attention(q, k, v, mask, before=before, left=self.left, chunk=self.chunk)
+        return ops.attention(q, k, v, mask, before=before, left=self.left, chunk=self.chunk, relative=self.places())

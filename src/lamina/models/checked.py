@@ -80,6 +80,9 @@ def _layers() -> list[tuple[str, Layer]]:
         ("CausalAttention", CausalAttention(8, 2, capacity=6)),
         ("CausalAttention(long)", CausalAttention(8, 2, capacity=300, short_conv=3)),
         ("CausalAttention(capacity=None)", CausalAttention(8, 2, capacity=None)),
+        ("WindowAttention(relative)", WindowAttention(8, 2, left=6, right=2, rotary=False, relative=True)),
+        ("CausalAttention(relative)", CausalAttention(8, 2, capacity=6, rotary=False, relative=True)),
+        ("ChunkAttention(relative)", ChunkAttention(8, 2, chunk=4, left=6, rotary=False, relative=True)),
         ("ChunkAttention", ChunkAttention(8, 2, chunk=4, left=6)),
         ("ChunkAttention(short_conv=3)", ChunkAttention(8, 2, chunk=4, left=6, short_conv=3)),
         ("FeedForward", FeedForward(6, 9)),
@@ -146,7 +149,10 @@ def _models() -> list[tuple[str, Layer]]:
     ahead = {"right": 2, "kernel": 3, "conv_right": 1, "conv_norm": "layer", "subsample": 2}
     conformer = create("conformer", d_model=8, n_layers=1, n_heads=2, d_ff=12, left=6, **ahead)
     offline = create("conformer", d_model=8, n_layers=1, n_heads=2, d_ff=12, left=None, right=None, kernel=3)
+    paper = create("conformer", d_model=8, n_layers=1, n_heads=2, d_ff=12, left=None, right=None, kernel=3,
+                   rotary=False, relative=True)  # fmt: skip
     more = [
+        ("conformer(relative,left=None)", paper),
         ("conformer(right=2,subsample=2)", conformer),
         ("conformer(left=None)", offline),
         ("transformer(post,right=2)", post),

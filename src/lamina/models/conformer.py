@@ -38,7 +38,8 @@ class ConformerStack(Config):
     left: int | None = Field(64, ge=0, description="frames that attention sees before its own; None: all, no stream")
     right: int | None = Field(0, ge=0, description="frames behind its own, a delay; None: all, no stream")
     chunk: int | None = Field(None, ge=1, description="attention in chunks of so many frames, and `left` before them")
-    rotary: bool = True
+    rotary: bool = Field(True, description="positions turn queries and keys")
+    relative: bool = Field(False, description="positions as the paper has them; with rotary=False")
     kernel: int = Field(31, ge=1, description="frames of the convolution")
     conv_right: int = Field(0, ge=0, description="of them behind its own, a delay; the paper's is (kernel - 1) / 2")
     conv_norm: Literal["batch", "layer"] = "batch"
@@ -71,12 +72,12 @@ def _half(config: Any) -> Layer:
 def _attention(config: Any) -> list[Layer]:
     d_model, heads, left = config.d_model, config.n_heads, config.left
     if config.chunk is None:
-        mixer: Layer = WindowAttention(d_model, heads, left, config.right, config.rotary)
+        mixer: Layer = WindowAttention(d_model, heads, left, config.right, config.rotary, relative=config.relative)
     elif left is None or config.right != 0:
         raise ValueError(f"conformer: chunk={config.chunk} goes with a left of its own and right=0, not {left} and "
                          f"{config.right}")  # fmt: skip
     else:
-        mixer = ChunkAttention(d_model, heads, config.chunk, left, config.rotary)
+        mixer = ChunkAttention(d_model, heads, config.chunk, left, config.rotary, relative=config.relative)
     return [LayerNorm(d_model), mixer, *dropout(config)]
 
 
@@ -114,6 +115,7 @@ CONFORMER = Model(
     avoid="Every multiplication counts: a block has two feed-forwards beside attention and convolution.",
     references=(
         "Gulati et al. 2020, arXiv:2005.08100",
-        "Su et al. 2021, arXiv:2104.09864 (rotary positions in place of the paper's relative ones)",
+        "Dai et al. 2019, arXiv:1901.02860 (relative positions)",
+        "Su et al. 2021, arXiv:2104.09864 (rotary positions)",
     ),
 )

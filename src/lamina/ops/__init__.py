@@ -1,6 +1,6 @@
 """Pure functions with state in and state out; the registry chooses the implementation."""
 
-from lamina.ops._attention import attention
+from lamina.ops._attention import Relative, attention
 from lamina.ops._delta_rule import delta_rule
 from lamina.ops._linear import linear
 from lamina.ops._recurrent import gru, lstm, rnn
@@ -13,6 +13,6 @@ from lamina.ops._swiglu import swiglu
 from lamina.ops.registry import use
 
 __all__ = [
-    "attention", "delta_rule", "gru", "linear", "lstm", "retention", "rms_norm", "rnn", "rotate", "selective_scan",
-    "short_conv", "swiglu", "use",
+    "Relative", "attention", "delta_rule", "gru", "linear", "lstm", "retention", "rms_norm", "rnn", "rotate",
+    "selective_scan", "short_conv", "swiglu", "use",
 ]  # fmt: skip

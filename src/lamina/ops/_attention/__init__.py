@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamina.ops._attention.relative import Relative
+from lamina.ops._attention.relative import attend as attend_relative
 from lamina.ops.registry import tracing
 
-__all__ = ["attention"]
+__all__ = ["Relative", "attention"]
 
 LONG = 256  # keys; from here on it pays to look how many of a cache are filled
 
@@ -23,6 +25,7 @@ def attention(
     left: int | None = None,
     right: int | None = None,
     chunk: int | None = None,
+    relative: Relative | None = None,
 ) -> Tensor:
     """softmax(q k^T / sqrt(K)) v over the keys that a query may see (Vaswani et al. 2017, arXiv:1706.03762).
 
@@ -32,15 +35,17 @@ def attention(
         causal  left=None, right=0      those up to its own
         window  left, right             from `left` before its own to `right` behind it
         chunk   chunk, left             its whole chunk of queries, and `left` before that
-    The work is linear in T where left and right or chunk are given.
+    The work is linear in T where left and right or chunk are given. relative: scores of the distance beside the
+    content's.
     """
     frames, keys = q.shape[1], k.shape[1]
     if not frames:
         return torch.zeros_like(q)
-    if chunk is None and right == 0 and not before and frames == keys and (left is None or left >= frames - 1):
+    plain = chunk is None and relative is None
+    if plain and right == 0 and not before and frames == keys and (left is None or left >= frames - 1):
         # no mask: padding stands to the right, where no real query looks
         return _whole(q, k, v, causal=True)
-    everything = chunk is None and left is None and right is None
+    everything = plain and left is None and right is None
     if everything and mask is None and keys:
         return _whole(q, k, v)
     mask = k.new_ones(k.shape[:2], dtype=torch.bool) if mask is None else mask
@@ -58,7 +63,7 @@ def attention(
     i = torch.arange(q.shape[2], device=q.device)[:, None] + before
     j = torch.arange(k.shape[2], device=q.device)
     near = (j >= i - left) & (j <= i + right) if chunk is None else j >= before - left
-    return _attend(q, k, v, near & mask[:, :, None, :] | (i == j))[:, :frames]
+    return _attend(q, k, v, near & mask[:, :, None, :] | (i == j), relative, before)[:, :frames]
 
 
 def _whole(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> Tensor:
@@ -67,11 +72,17 @@ def _whole(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, allowed: Tensor, relative: Relative | None = None, before: int = 0
+) -> Tensor:
     """q [B,n,T,H,K], k and v [B,n,S,H,K], allowed [B,n,T or 1,S] -> [B,n*T,H,K]; a query without any key gives 0."""
     batch, n = q.shape[:2]
     q, k, v = (x.flatten(0, 1).transpose(1, 2) for x in (q, k, v))
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed.flatten(0, 1)[:, None])
+    allowed = allowed.flatten(0, 1)[:, None]
+    if relative is None:
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+    else:
+        y = attend_relative(q, k, v, allowed, relative, before)
     return y.transpose(1, 2).unflatten(0, (batch, n)).flatten(1, 2)
 
 
