@@ -38,6 +38,7 @@ ROWS = {
     "mamba_step": lambda: layer_rows.mamba_step_row(8, 2, Target(2, 4)),
     "retnet_step": lambda: layer_rows.retnet_step_row(8, 2, Target(2.5, 4)),
     "bert": lambda: encoder_rows.bert_row(3, 7, 8, 2, (ASKED["forward"],) * 2),
+    "conformer": lambda: encoder_rows.conformer_row(3, 8, 8, 1, 3, (ASKED["forward"],) * 2),
     "transformer": lambda: encoder_rows.transformer_row(2, 7, 8, 2, (ASKED["forward"],) * 2),
 }
 
@@ -265,7 +266,7 @@ def test_what_is_asked():
     assert asked["linear", "16 of 1024x256 B1"] == {"step": (1, 2)}
     assert asked["window_attention", "B4 L2048 H4 d64 left128"] == {"forward": (4, 8), "forward+backward": (3, 5)}
     assert asked["bert", "4 layers B16 L128 d256"] == {"forward": (1.6, 2), "forward+backward": (1.6, 2)}
-    assert len(asked) == 21
+    assert len(asked) == 22
 
 
 def test_rounds_fit_the_time_that_there_is(monkeypatch):

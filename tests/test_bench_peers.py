@@ -29,6 +29,7 @@ ROWS = (
     layer_rows.mamba_step_row(16, 3, Target(1, 1)),
     layer_rows.retnet_step_row(16, 3, Target(1, 1)),
     encoder_rows.bert_row(3, 9, 16, 2, (Target(1, 1),) * 2),
+    encoder_rows.conformer_row(3, 12, 16, 2, 5, (Target(1, 1),) * 2),
     encoder_rows.transformer_row(2, 9, 16, 2, (Target(1, 1),) * 2),
 )
 PAIRS = [(row, peer) for row in ROWS for peer in row.peers]

@@ -61,7 +61,7 @@ def test_a_block_is_the_formula():
         return layer(Seq.of(v)).values - v
 
     v = x
-    norm_of, ffn = half._modules["1"]._modules["0"].norm, half._modules["1"]._modules["1"]
+    norm_of, ffn = half.body._modules["1"]._modules["0"].norm, half.body._modules["1"]._modules["1"]
     w1, w2 = ffn._modules["0"].linear, ffn._modules["2"].linear
     torch.testing.assert_close(inner(half, v), 0.5 * w2(torch.nn.functional.silu(w1(norm_of(v)))))
     v = v + inner(half, v)
@@ -145,7 +145,7 @@ def test_equals_transformers_on_each_utterance_alone(positions):
         at, attention, conv = 5 * n, layer.self_attn, layer.conv_module
         for i, (norm, ffn) in ((0, (layer.ffn1_layer_norm, layer.ffn1)), (3, (layer.ffn2_layer_norm, layer.ffn2))):
             inside = {"0.norm": norm, "1.0.linear": ffn.intermediate_dense, "1.2.linear": ffn.output_dense}
-            state |= {f"{at + i}.1.{name}.{k}": v for name, m in inside.items() for k, v in m.state_dict().items()}
+            state |= {f"{at + i}.body.1.{name}.{k}": v for name, m in inside.items() for k, v in m.state_dict().items()}
         every = (attention.linear_q, attention.linear_k, attention.linear_v)
         state |= {f"{at + 1}.1.0.norm.{k}": v for k, v in layer.self_attn_layer_norm.state_dict().items()}
         state |= {f"{at + 1}.1.1.qkv.{k}": torch.cat([getattr(m, k) for m in every]) for k in ("weight", "bias")}

@@ -10,15 +10,21 @@ from torch import Tensor, nn
 
 from lamina.bench.case import Case
 from lamina.bench.peer import Peer
+from lamina.bench.peers.conformer import RELATIVE
 from lamina.bench.peers.encoders import BERT_SDPA, X_TRANSFORMERS
 from lamina.bench.row import Row, Target
 from lamina.bench.work import Work
 from lamina.core import Layer, Seq
 from lamina.models import create
 
-__all__ = ["bert_row", "encoder_rows", "transformer_row"]
+__all__ = ["bert_row", "conformer_row", "encoder_rows", "transformer_row"]
 
 HEADS = 4
+ABSENT: dict[str, tuple[str, ...]] = {  # what a peer has not, by the end of its name in ours
+    "bert": (),
+    "transformer": ("qkv.bias", "out.bias", "norm.bias"),
+    "conformer": (".1.1.linear.bias", ".1.3.conv.bias", ".1.6.linear.bias"),
+}
 Targets = tuple[Target, Target]
 
 
@@ -34,6 +40,14 @@ def transformer_row(B: int, T: int, width: int, n_layers: int, targets: Targets)
     keys = {"d_model": width, "n_layers": n_layers, "n_heads": HEADS, "d_ff": 4 * width}
     made = partial(_made, "transformer", keys | {"left": None, "right": None, "rotary": False})
     return _row("transformer", B, T, width, n_layers, [T] * B, made, X_TRANSFORMERS, targets)
+
+
+def conformer_row(B: int, T: int, width: int, n_layers: int, kernel: int, targets: Targets) -> Row:
+    """As published: relative positions, the convolution centred; rows of T/2 to T frames."""
+    keys = {"d_model": width, "n_layers": n_layers, "n_heads": HEADS, "d_ff": 4 * width, "kernel": kernel}
+    keys |= {"left": None, "right": None, "rotary": False, "relative": True, "conv_right": kernel // 2}
+    lengths = [T // 2 + T // 2 * (i + 1) // B for i in range(B)]
+    return _row("conformer", B, T, width, n_layers, lengths, partial(_made, "conformer", keys), RELATIVE, targets)
 
 
 def _row(
@@ -55,21 +69,22 @@ def _row(
 
 
 def _made(name: str, keys: dict[str, object]) -> Layer:
-    """The model without what its peer has not: biases of attention and norms are zeros in a plain Transformer."""
+    """The model, zeros where its peer has no weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = cast(Layer, create(name, **keys)).eval()
-    if name == "transformer":
-        for part, weight in model.named_parameters():
-            if part.endswith(("qkv.bias", "out.bias", "norm.bias")):
-                nn.init.zeros_(weight)
+        for part, values in (*model.named_buffers(), *model.named_parameters()):
+            if part.endswith(("running_mean", "relative.u", "relative.v")):  # as after some training
+                nn.init.normal_(values, 0, 0.1)
+            elif part.endswith(ABSENT[name]):
+                nn.init.zeros_(values)
     return model
 
 
 def _case(
     made: partial[Layer], lengths: list[int], shape: tuple[int, ...], dtype: torch.dtype, piece: int | None
 ) -> Case:
-    """piece given: each row alone, without padding."""
+    """piece given: in float64 each row alone, without padding, is the truth; float32's own error is the batch's."""
     model = made().to(dtype)
     values = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     x = Seq.ragged(values, torch.tensor(lengths))
@@ -83,11 +98,12 @@ def _case(
         padded = [nn.functional.pad(y, (0, 0, 0, shape[1] - y.shape[1])) for y in rows]
         return {"y": torch.cat(padded)}
 
-    return Case({"x": x.zeroed().to(dtype)}, run if piece is None else run_alone, module=model)
+    return Case({"x": x.zeroed().to(dtype)}, run_alone if piece and dtype == torch.float64 else run, module=model)
 
 
 def encoder_rows() -> tuple[Row, ...]:
     return (
         bert_row(16, 128, 256, 4, (Target(1.6, 2), Target(1.6, 2))),
         transformer_row(4, 512, 256, 4, (Target(1.0, 1.3), Target(1.0, 1.3))),
+        conformer_row(8, 400, 256, 4, 31, (Target(1.3, 2), Target(1.3, 2))),
     )

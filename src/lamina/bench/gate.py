@@ -85,7 +85,7 @@ def judge(case: Callable[[torch.dtype, int | None], Case], *, gradients: bool) -
 def agreement(ours: Case, peer: Peer, *, gradients: bool) -> Agreement:
     """The peer's output and gradients, taken back through its layout, beside ours."""
     mine, theirs = ours.fresh(), ours.fresh()
-    made = peer.case(Case(theirs, ours.run, ours.fixed, ours.module, ours.timed))
+    made = (peer.alone or peer.case)(Case(theirs, ours.run, ours.fixed, ours.module, ours.timed))
     y, y_peer = ours.run(mine)["y"], peer.restore(made.run(made.leaves)["y"])
     pairs = {"y": (peer.alike(y), peer.alike(y_peer))}
     if gradients:

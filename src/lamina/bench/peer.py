@@ -25,6 +25,7 @@ class Peer:
     """case(ours) is the peer on our inputs and weights, in the layout that it likes best; making it is not timed.
 
     restore: its output in our layout. alike: what both outputs go through before they are compared.
+    alone: what is compared with ours in place of case, where the peer is wrong on padding: each row by itself.
     distribution and module: as pip and Python call it. note: the setting chosen, or a defect.
     """
 
@@ -35,6 +36,7 @@ class Peer:
     restore: Callable[[Tensor], Tensor] = _same
     alike: Callable[[Tensor], Tensor] = _same
     note: str = ""
+    alone: Callable[[Case], Case] | None = None
     install: str = EXTRA
 
     def missing(self) -> str | None:

@@ -14,8 +14,8 @@ __all__ = ["RelativePosition"]
 class RelativePosition(nn.Module):
     """r_d = W [sin(d w_0), cos(d w_0), sin(d w_1), ...], w_i = 10000^(-2i/D), for each distance d, and the biases u, v.
 
-    What `ops.attention` takes as `relative`: vectors of M distances [M,H,K]; u and v [H,K]; no state (Dai et al. 2019,
-    arXiv:1901.02860, Transformer-XL).
+    What `ops.attention` takes as `relative` beside q and k [B,T,H,K]: vectors of M distances [M,H,K], u and v [H,K].
+    Dai et al. 2019, arXiv:1901.02860.
     """
 
     def __init__(self, d_model: int, n_heads: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor
 
 from lamina.core import Layer, NotStreamable, Packed, Parallel, Pointwise, Seq, Serial, State, StreamSpec
@@ -33,7 +35,8 @@ class Unpadded(Layer):
 
     def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
         self.stream_spec()
-        return {"body": self.body.init_state(batch, like=like)}
+        inner = self.body.init_state(batch, like=like)
+        return {"body": inner} if inner else {}
 
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         if x.dense or tracing():
@@ -44,8 +47,8 @@ class Unpadded(Layer):
 
     def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
         self.stream_spec()
-        y, inner = self.body.step(x, state["body"])
-        return y, {"body": inner}
+        y, inner = self.body.step(x, cast(State, state.get("body", {})))
+        return y, {"body": inner} if inner else {}
 
     def frames(self, n: int) -> int:
         return n

@@ -19,6 +19,7 @@ from lamina.layers import (
     Linear,
     Scale,
     Subsample,
+    Unpadded,
     WindowAttention,
 )
 from lamina.models.model import Knob, Model
@@ -63,10 +64,10 @@ def _block(config: Any) -> list[Layer]:
 
 
 def _half(config: Any) -> Layer:
-    """x + W_2 silu(W_1 norm(x)) / 2 (the macaron of Lu et al. 2019, arXiv:1906.02762)."""
+    """x + W_2 silu(W_1 norm(x)) / 2 (the macaron of Lu et al. 2019, arXiv:1906.02762), of real frames only."""
     d_model = config.d_model
     ffn = FeedForward(d_model, config.d_ff or 4 * d_model, "silu")
-    return Residual(LayerNorm(d_model), ffn, *dropout(config), Scale(d_model, 0.5))
+    return Unpadded(Residual(LayerNorm(d_model), ffn, *dropout(config), Scale(d_model, 0.5)))
 
 
 def _attention(config: Any) -> list[Layer]:
