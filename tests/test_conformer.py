@@ -147,13 +147,13 @@ def test_equals_transformers_on_each_utterance_alone(positions):
             inside = {"0.norm": norm, "1.0.linear": ffn.intermediate_dense, "1.2.linear": ffn.output_dense}
             state |= {f"{at + i}.body.1.{name}.{k}": v for name, m in inside.items() for k, v in m.state_dict().items()}
         every = (attention.linear_q, attention.linear_k, attention.linear_v)
-        state |= {f"{at + 1}.1.0.norm.{k}": v for k, v in layer.self_attn_layer_norm.state_dict().items()}
-        state |= {f"{at + 1}.1.1.qkv.{k}": torch.cat([getattr(m, k) for m in every]) for k in ("weight", "bias")}
-        state |= {f"{at + 1}.1.1.out.{k}": v for k, v in attention.linear_out.state_dict().items()}
+        state |= {f"{at + 1}.body.1.0.norm.{k}": v for k, v in layer.self_attn_layer_norm.state_dict().items()}
+        state |= {f"{at + 1}.body.1.1.qkv.{k}": torch.cat([getattr(m, k) for m in every]) for k in ("weight", "bias")}
+        state |= {f"{at + 1}.body.1.1.out.{k}": v for k, v in attention.linear_out.state_dict().items()}
         if positions:
-            state[f"{at + 1}.1.1.relative.project.weight"] = attention.linear_pos.weight
+            state[f"{at + 1}.body.1.1.relative.project.weight"] = attention.linear_pos.weight
             for name, bias in (("u", attention.pos_bias_u), ("v", attention.pos_bias_v)):
-                state[f"{at + 1}.1.1.relative.{name}"] = bias.normal_()
+                state[f"{at + 1}.body.1.1.relative.{name}"] = bias.normal_()
         state |= {f"{at + 2}.1.0.norm.{k}": v for k, v in conv.layer_norm.state_dict().items()}
         state[f"{at + 2}.1.1.linear.weight"] = conv.pointwise_conv1.weight[..., 0]
         state[f"{at + 2}.1.3.conv.weight"] = conv.depthwise_conv.weight

@@ -50,7 +50,9 @@ class Attention(Layer):
         """How many frames before and behind its own a frame sees, those of its chunk not counted; or NotStreamable."""
 
     @abstractmethod
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, before: int) -> Tensor:
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, before: int, places: Relative | None
+    ) -> Tensor:
         """q [B,T,H,K] against k, v [B,before+T+behind,H,K]."""
 
     def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
@@ -68,10 +70,10 @@ class Attention(Layer):
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         q, k, v, _ = self.heads(x, None)
         if isinstance(x, Packed):  # each row attends to itself
-            rows = zip(*(t.split(x.rows, 1) for t in (q, k, v)), strict=True)
-            y = torch.cat([self.attend(*row, None, 0) for row in rows], 1)
+            rows, places = zip(*(t.split(x.rows, 1) for t in (q, k, v)), strict=True), self.places(max(x.rows, default=0))
+            y = torch.cat([self.attend(*row, None, 0, places) for row in rows], 1)
         else:
-            y = self.attend(q, k, v, None if x.dense else x.mask, 0)
+            y = self.attend(q, k, v, None if x.dense else x.mask, 0, self.places())
         return x.with_values(self.out(y.flatten(2)))
 
     def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
@@ -84,7 +86,7 @@ class Attention(Layer):
         if right:
             q, new["q"] = behind(past["q"], q)
             q = q[:, :frames]
-        y = self.out(self.attend(q, k, v, mask, left).flatten(2))
+        y = self.out(self.attend(q, k, v, mask, left, self.places()).flatten(2))
         return Seq(y, mask[:, left : left + frames].clone()).hint(dense=x.dense and not right), new
 
     def heads(self, x: Seq, state: State | None) -> tuple[Tensor, Tensor, Tensor, State]:
@@ -102,9 +104,9 @@ class Attention(Layer):
             k, v = torch.where(real, k, 0), torch.where(real, v, 0)
         return q, k, v, new
 
-    def places(self) -> Relative | None:
+    def places(self, longest: int = 0) -> Relative | None:
         """What the op needs for relative positions, where it has them."""
-        return None if self.relative is None else self.relative()
+        return None if self.relative is None else self.relative(longest)
 
     def frames(self, n: int) -> int:
         return n
@@ -151,8 +153,10 @@ class WindowAttention(Attention):
             )
         return self.left, self.right
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, before: int) -> Tensor:
-        return ops.attention(q, k, v, mask, before=before, left=self.left, right=self.right, relative=self.places())
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, before: int, places: Relative | None
+    ) -> Tensor:
+        return ops.attention(q, k, v, mask, before=before, left=self.left, right=self.right, relative=places)
 
 
 class CausalAttention(Attention):
@@ -189,8 +193,10 @@ class CausalAttention(Attention):
             raise NotStreamable("attention over the whole past has no bounded state; give capacity=4096 or another one")
         return self.capacity, 0
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, before: int) -> Tensor:
-        return ops.attention(q, k, v, mask, before=before, left=self.capacity, right=0, relative=self.places())
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, before: int, places: Relative | None
+    ) -> Tensor:
+        return ops.attention(q, k, v, mask, before=before, left=self.capacity, right=0, relative=places)
 
 
 class ChunkAttention(Attention):
@@ -223,5 +229,7 @@ class ChunkAttention(Attention):
     def reach(self) -> tuple[int, int]:
         return self.left, 0
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, before: int) -> Tensor:
-        return ops.attention(q, k, v, mask, before=before, left=self.left, chunk=self.chunk, relative=self.places())
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, before: int, places: Relative | None
+    ) -> Tensor:
+        return ops.attention(q, k, v, mask, before=before, left=self.left, chunk=self.chunk, relative=places)

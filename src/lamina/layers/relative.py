@@ -24,8 +24,16 @@ class RelativePosition(nn.Module):
         self.project = Projection(d_model, d_model, bias=False)
         self.u, self.v = (nn.Parameter(torch.zeros(n_heads, d_model // n_heads)) for _ in "uv")
 
-    def forward(self) -> Relative:
-        return Relative(self.u, self.v, self.vectors)
+    def forward(self, longest: int = 0) -> Relative:
+        """longest: frames of the longest of several rows, which then share their vectors."""
+        table = self.vectors(longest - 1, 1 - longest) if longest else None
+
+        def vectors(far: int, near: int) -> Tensor:
+            if table is None or max(far, -near) >= longest:
+                return self.vectors(far, near)
+            return table[longest - 1 - far : longest - near]
+
+        return Relative(self.u, self.v, vectors)
 
     def vectors(self, far: int, near: int) -> Tensor:
         """The vectors of the distances far, far - 1, ..., near."""

@@ -60,7 +60,10 @@ def build(config: Any) -> Layer:
 def _block(config: Any) -> list[Layer]:
     """x + ffn(x) / 2, x + attention(x), x + convolution(x), norm(x + ffn(x) / 2)."""
     half, other = _half(config), _half(config)
-    return [half, Residual(*_attention(config)), Residual(*_convolution(config)), other, LayerNorm(config.d_model)]
+    attention: Layer = Residual(*_attention(config))
+    if config.left is None and config.right is None:  # rows of any length, each in one piece
+        attention = Unpadded(attention)
+    return [half, attention, Residual(*_convolution(config)), other, LayerNorm(config.d_model)]
 
 
 def _half(config: Any) -> Layer:

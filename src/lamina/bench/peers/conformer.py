@@ -42,8 +42,8 @@ def _copy(layer: Any, block: list[Layer]) -> None:
         before.load_state_dict(ours["body.1.0.norm"].state_dict())
         ffn.intermediate_dense.load_state_dict(ours["body.1.1.0.linear"].state_dict())
         ffn.output_dense.load_state_dict(ours["body.1.1.2.linear"].state_dict())
-    mixer, theirs = cast(Any, attention["1.1"]), layer.self_attn
-    layer.self_attn_layer_norm.load_state_dict(attention["1.0.norm"].state_dict())
+    mixer, theirs = cast(Any, attention["body.1.1"]), layer.self_attn
+    layer.self_attn_layer_norm.load_state_dict(attention["body.1.0.norm"].state_dict())
     for name, weight, bias in zip("qkv", mixer.qkv.weight.chunk(3), mixer.qkv.bias.chunk(3), strict=True):
         projection = getattr(theirs, f"linear_{name}")
         projection.weight.copy_(weight)
