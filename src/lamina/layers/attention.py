@@ -70,7 +70,7 @@ class Attention(Layer):
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         q, k, v, _ = self.heads(x, None)
         if isinstance(x, Packed):  # each row attends to itself
-            rows, places = zip(*(t.split(x.rows, 1) for t in (q, k, v)), strict=True), self.places(max(x.rows, default=0))
+            rows, places = zip(*(t.split(x.rows, 1) for t in (q, k, v)), strict=True), self.places(max(x.rows))
             y = torch.cat([self.attend(*row, None, 0, places) for row in rows], 1)
         else:
             y = self.attend(q, k, v, None if x.dense else x.mask, 0, self.places())
