@@ -90,7 +90,7 @@ class _Composite(Layer):
         return islice(cast("dict[str, Layer]", self._modules).items(), self.n_layers)
 
     def child_specs(self) -> list[StreamSpec]:
-        return [_named(name, layer.stream_spec) for name, layer in self.children_in_order()]
+        return [spec_of(name, layer) for name, layer in self.children_in_order()]
 
     def plan(self, make: Callable[[], tuple[StreamSpec, list[int]]]) -> None:
         """Computes the spec and the frames each child must wait; keeps the reason where there is none."""
@@ -318,8 +318,9 @@ def channels(width: Width) -> tuple[int, ...]:
     return (width,) if isinstance(width, int) else tuple(width)
 
 
-def _named(name: str, spec: Callable[[], StreamSpec]) -> StreamSpec:
+def spec_of(name: str, layer: Layer) -> StreamSpec:
+    """A child's spec; the reason why it has none begins with the child's name."""
     try:
-        return spec()
+        return layer.stream_spec()
     except NotStreamable as reason:
         raise reason.under(name) from None

@@ -10,6 +10,7 @@ from torch import Tensor
 from lamina import ops
 from lamina.core import Layer, NotStreamable, Residual, Seq, Serial, State, StreamSpec
 from lamina.core import state as trees
+from lamina.core.compose import spec_of
 from lamina.core.layer import state_dtype
 from lamina.layers.cache import behind
 from lamina.layers.ffn import SwiGLU
@@ -108,10 +109,7 @@ class CrossDecoder(Layer):
         self.body = Serial(*blocks, RMSNorm(d_model, eps))
 
     def stream_spec(self) -> StreamSpec:
-        try:
-            return self.body.stream_spec()
-        except NotStreamable as reason:
-            raise reason.under("body") from None
+        return spec_of("body", self.body)
 
     def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
         self.stream_spec()

@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor
 
 from lamina.core import Layer, NotStreamable, Packed, Parallel, Pointwise, Seq, Serial, State, StreamSpec
+from lamina.core.compose import spec_of
 from lamina.layers.attention import Attention
 from lamina.ops.registry import tracing
 
@@ -28,10 +29,7 @@ class Unpadded(Layer):
         self.d_in, self.d_out = body.d_in, body.d_out
 
     def stream_spec(self) -> StreamSpec:
-        try:
-            return self.body.stream_spec()
-        except NotStreamable as reason:
-            raise reason.under("body") from None
+        return spec_of("body", self.body)
 
     def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
         self.stream_spec()

@@ -9,14 +9,14 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from lamina.core.config import SCHEMA, UserError, check_schema, nearest
 from lamina.core.cost import cost, params
 from lamina.core.layer import Layer
 from lamina.models.registry import MODELS
 
-__all__ = ["create", "find", "load", "save"]
+__all__ = ["create", "find", "load", "save", "write_text", "write_weights"]
 
 
 def find(name: str) -> Any:
@@ -45,10 +45,9 @@ def save(model: nn.Module, folder: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config = {"schema": SCHEMA, "model": model.name, "config": model.config.model_dump(mode="json")}  # type: ignore[union-attr, operator]
     weights = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors.part")
-    os.replace(folder / "model.safetensors.part", folder / "model.safetensors")
-    _write(folder / "README.md", _card(model))
-    _write(folder / "config.json", json.dumps(config, indent=2) + "\n")  # last: with it the folder is whole
+    write_weights(folder / "model.safetensors", weights)
+    write_text(folder / "README.md", _card(model))
+    write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")  # last: with it the folder is whole
 
 
 def load(folder: str | Path) -> nn.Module:
@@ -84,7 +83,15 @@ def _card(model: nn.Module) -> str:
     )
 
 
-def _write(path: Path, text: str) -> None:
+def write_weights(path: Path, weights: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
+    """Tensors as safetensors, whole or not at all; about: what its header says."""
+    part = path.with_name(f"{path.name}.part")
+    save_file(weights, part, about)
+    os.replace(part, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, whole or not at all."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(text)
     os.replace(part, path)
