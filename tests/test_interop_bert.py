@@ -62,6 +62,19 @@ def test_same_numbers_there_and_back(head, tmp_path):
         assert torch.equal(a, b)
 
 
+@torch.no_grad()
+def test_output_weights_of_their_own(tmp_path):
+    """They stand beside the embedding's and are not passed over."""
+    peer, (tokens, segments) = _peer("ForMaskedLM", tie_word_embeddings=False), _sentences()
+    assert not torch.equal(peer.cls.predictions.decoder.weight, peer.bert.embeddings.word_embeddings.weight)
+    peer.save_pretrained(tmp_path)
+    model = lamina.load(tmp_path)
+    assert_near(model(Seq(tokens, MASK)).values, peer(tokens, MASK.long(), segments).logits, MASK)
+    interop.export(model, tmp_path / "ours")
+    again = type(peer).from_pretrained(tmp_path / "ours").eval()
+    assert torch.equal(again.cls.predictions.decoder.weight, peer.cls.predictions.decoder.weight)
+
+
 def test_shards_and_fine_tuning(tmp_path):
     """Output weights stay the embedding's through training, and a checkpoint in shards is the same one."""
     peer = _peer("ForMaskedLM", hidden_dropout_prob=0.0)

@@ -74,6 +74,14 @@ def test_heads_that_were_one_cannot_go_back_apart(tmp_path):
         interop.export(model, tmp_path / "back")
 
 
+def test_a_head_that_is_not_tied_must_be_there(tmp_path):
+    _peer("Llama", True, tie_word_embeddings=True).save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace('"tie_word_embeddings": true', '"tie_word_embeddings": false'))
+    with pytest.raises(UserError, match=r"holds no 'lm_head\.weight'"):
+        lamina.load(tmp_path)
+
+
 def test_what_was_not_loaded_has_no_way_back(tmp_path):
     with pytest.raises(UserError, match=r"was not loaded from a Hugging Face folder; use lamina\.save"):
         interop.export(lamina.create("mamba", d_model=8), tmp_path)

@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
         """Speed as ratios within one run: results must be right first, then medians of interleaved calls.
 
         step: a streamed frame of an LSTM beside PyTorch's own. ops: scan, delta rule, retention, layers and decode
-        steps, gated by their definitions in float64, beside the machine's limits. models: the layers and steps of ops.
+        steps, gated by their definitions in float64, beside the machine's limits. models: its layers and encoders.
         growth: time and memory as lengths double, and the step as a stream grows old. Exit status 1 if a gate is red;
         no time is given then.
 
@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
           lamina bench ops --only retention --peers --threads 1
 
-          lamina bench models --peers --json       layers and decode steps only
+          lamina bench models --peers --json       layers, decode steps and encoders only
 
           lamina bench growth --frames 100000      shorter streams
 

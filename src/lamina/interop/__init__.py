@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import nn
 
 from lamina import models
@@ -19,6 +17,7 @@ from lamina.interop.files import read_config, read_weights
 from lamina.interop.mamba import MAMBA
 from lamina.interop.tokens import separator
 from lamina.interop.weights import give, take
+from lamina.models.io import write_text, write_weights
 
 __all__ = ["FAMILIES", "Family", "Pretrained", "blocks", "export", "load"]
 
@@ -66,11 +65,8 @@ def export(network: nn.Module, folder: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     table = FAMILIES[network.family].table(network.source, network.names)
     weights = give(network.state_dict(), table)
-    save_file(weights, folder / "model.safetensors.part", {"format": "pt"})
-    os.replace(folder / "model.safetensors.part", folder / "model.safetensors")
-    part = folder / "config.json.part"
-    part.write_text(json.dumps(network.source, indent=2) + "\n")
-    os.replace(part, folder / "config.json")
+    write_weights(folder / "model.safetensors", weights, {"format": "pt"})
+    write_text(folder / "config.json", json.dumps(network.source, indent=2) + "\n")
 
 
 def blocks(network: Pretrained) -> list[str]:

@@ -17,6 +17,7 @@ from lamina.models import create
 __all__ = ["BERT", "Bert"]
 
 SENTENCE = ("cls.seq_relationship", "classifier")  # on the pooled sentence: is B the next one, or its class
+DECODER = "cls.predictions.decoder"  # the output weights, where they are not the embedding's
 FRAME = ("classifier", "qa_outputs")  # on every token: its class, or whether a span begins and ends there
 
 
@@ -56,12 +57,11 @@ def build(config: dict[str, Any], names: Sequence[str]) -> Bert:
     )
     pooled = _named(names, "pooler.dense.weight")
     head: Layer | None = None
-    if _named(names, "predictions.bias"):
+    if _named(names, "predictions.transform.dense.weight"):
         told = Linear(d_model, n_vocab)
-        told.linear.weight = stem.table.weight
-        head = Serial(
-            Linear(d_model, d_model), Activation(d_model, "gelu"), LayerNorm(d_model, backbone.config.eps), told
-        )  # type: ignore[union-attr, arg-type]
+        if config.get("tie_word_embeddings", True):
+            told.linear.weight = stem.table.weight
+        head = Serial(Linear(d_model, d_model), Activation(d_model, "gelu"), LayerNorm(d_model, eps), told)
     elif (of := _head(names, FRAME)) and not pooled:
         head = Linear(d_model, _labels(config, of))
     on_sentence = _head(names, SENTENCE) if pooled else ""
@@ -71,6 +71,7 @@ def build(config: dict[str, Any], names: Sequence[str]) -> Bert:
 def table(config: dict[str, Any], names: Sequence[str]) -> list[Weight]:
     before = "bert." if _named(names, "bert.embeddings.word_embeddings.weight") else ""
     body, inner = _places(config)
+    tied, table_of = config.get("tie_word_embeddings", True), f"{before}embeddings.word_embeddings.weight"
     rows = [
         ("0.table", f"{before}embeddings.word_embeddings", ("weight",)),
         ("0.segments", f"{before}embeddings.token_type_embeddings", ("weight",)),
@@ -102,14 +103,14 @@ def table(config: dict[str, Any], names: Sequence[str]) -> list[Weight]:
             rows.append(("sentence", of, both))
     elif of := _head(names, FRAME):
         rows.append(("2.linear", of, both))
-    if _named(names, "predictions.bias"):
+    if _named(names, "predictions.transform.dense.weight"):
         rows += [
             ("2.0.linear", "cls.predictions.transform.dense", both),
             ("2.2.norm", "cls.predictions.transform.LayerNorm", both),
         ]
         found += [
-            Weight("2.3.linear.bias", ("cls.predictions.bias",)),
-            Weight("2.3.linear.weight", (f"{before}embeddings.word_embeddings.weight",)),
+            Weight("2.3.linear.bias", ("cls.predictions.bias" if tied else f"{DECODER}.bias",)),
+            Weight("2.3.linear.weight", (table_of if tied else f"{DECODER}.weight",)),
         ]
     return found + [Weight(f"{ours}.{p}", (f"{theirs}.{p}",)) for ours, theirs, parts in rows for p in parts]
 
@@ -146,10 +147,9 @@ def _separator(config: dict[str, Any]) -> int:
 
 BERT = Family(
     name="bert",
-    structure="bert",
     build=build,
     table=table,
     block=block,
-    # what is not learnt, and the output weights, which are the embedding's
-    ignored=("*position_ids", "*token_type_ids", "cls.predictions.decoder.*"),
+    # what is not learnt, and what is there twice: output weights that are the embedding's, and the bias
+    ignored=("*position_ids", "*token_type_ids", "cls.predictions.decoder.*", "cls.predictions.bias"),
 )

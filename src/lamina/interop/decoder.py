@@ -45,16 +45,15 @@ def _gpt2(config: dict[str, Any], names: Sequence[str]) -> Pretrained:
         activation=ACTIVATIONS[function],
     )
     table = Embedding(config["vocab_size"], d_model)
-    return Pretrained(
-        Serial(table, LearnedPosition(d_model, places)), cast(Layer, backbone), told(table, names, "transformer.")
-    )
+    stem = Serial(table, LearnedPosition(d_model, places))
+    return Pretrained(stem, cast(Layer, backbone), told(table, config, names, "transformer."))
 
 
 def _gpt2_table(config: dict[str, Any], names: Sequence[str]) -> list[Weight]:
     root = before(names, "transformer.")
     embedding, n, both = f"{root}wte.weight", config["n_layer"], ("weight", "bias")
     found = [Weight("0.0.table.weight", (embedding,)), Weight("0.1.table.weight", (f"{root}wpe.weight",))]
-    found += told_weights(names, "transformer.", embedding)
+    found += told_weights(config, names, "transformer.", embedding)
     for i in range(n):
         theirs, attention, ffn = f"{root}h.{i}", f"1.{2 * i}.1", f"1.{2 * i + 1}.1"
         rows = [
@@ -73,7 +72,7 @@ def _block(config: dict[str, Any], i: int) -> str:
     return f"1.{2 * i + 1}"
 
 
-GPT2 = Family("gpt2", "transformer", _gpt2, _gpt2_table, _block, "n_layer", ("*.attn.bias", "*.attn.masked_bias"))
+GPT2 = Family("gpt2", _gpt2, _gpt2_table, _block, "n_layer", ("*.attn.bias", "*.attn.masked_bias"))
 
 
 def _llama(config: dict[str, Any], names: Sequence[str]) -> Pretrained:
@@ -94,7 +93,7 @@ def _llama(config: dict[str, Any], names: Sequence[str]) -> Pretrained:
         eps=config.get("rms_norm_eps", 1e-6),
     )
     table = Embedding(config["vocab_size"], d_model)
-    return Pretrained(table, cast(Layer, backbone), told(table, names, "model."))
+    return Pretrained(table, cast(Layer, backbone), told(table, config, names, "model."))
 
 
 def _llama_table(config: dict[str, Any], names: Sequence[str]) -> list[Weight]:
@@ -103,7 +102,7 @@ def _llama_table(config: dict[str, Any], names: Sequence[str]) -> list[Weight]:
     n_heads, n_pairs = config["num_attention_heads"], config.get("num_key_value_heads") or config["num_attention_heads"]
     copies = n_heads // n_pairs
     rows = Rows(n_heads, halves=True), Rows(n_pairs, halves=True, copies=copies), Rows(n_pairs, copies=copies)
-    found = [Weight("0.table.weight", (embedding,)), *told_weights(names, "model.", embedding)]
+    found = [Weight("0.table.weight", (embedding,)), *told_weights(config, names, "model.", embedding)]
     for i in range(n):
         theirs, attention, ffn = f"{root}layers.{i}", f"1.{2 * i}.1", f"1.{2 * i + 1}.1"
         qkv = tuple(f"{theirs}.self_attn.{part}_proj.weight" for part in "qkv")
@@ -120,4 +119,4 @@ def _llama_table(config: dict[str, Any], names: Sequence[str]) -> list[Weight]:
     return [*found, Weight(f"1.{2 * n}.weight", (f"{root}norm.weight",))]
 
 
-LLAMA = Family("llama", "transformer", _llama, _llama_table, _block, ignored=("*.rotary_emb.inv_freq",))
+LLAMA = Family("llama", _llama, _llama_table, _block, ignored=("*.rotary_emb.inv_freq",))

@@ -11,7 +11,9 @@ from lamina.core.config import UserError
 from lamina.interop.weights import Weight
 from lamina.layers import Embedding, Linear
 
-__all__ = ["Family", "Pretrained", "before", "told", "told_weights", "wanted"]
+__all__ = ["Family", "Pretrained", "before", "stored", "told", "told_weights", "wanted"]
+
+HEAD = "lm_head.weight"  # of a decoder
 
 
 class Pretrained(Serial):
@@ -35,14 +37,13 @@ class Pretrained(Serial):
 
 @dataclass(frozen=True)
 class Family:
-    """name: their `model_type`; structure: ours. names are those of its weights.
+    """name: their `model_type`. names are those of its weights.
 
     build(config, names): the network with fresh weights. table(config, names): which of theirs go where.
     block(config, i): the path of the i-th block in it. ignored: patterns of names that hold nothing to learn.
     """
 
     name: str
-    structure: str
     build: Callable[[dict[str, Any], Sequence[str]], Pretrained]
     table: Callable[[dict[str, Any], Sequence[str]], list[Weight]]
     block: Callable[[dict[str, Any], int], str]
@@ -63,18 +64,23 @@ def before(names: Sequence[str], word: str) -> str:
     return word if any(name.startswith(word) for name in names) else ""
 
 
-def told(embedding: Embedding, names: Sequence[str], word: str) -> Layer | None:
-    """The head that tells tokens, where the checkpoint has one: tied to the embedding unless it has its own weights."""
+def stored(config: dict[str, Any], names: Sequence[str], head: str) -> bool:
+    """Whether the head's weights stand in the checkpoint themselves, as they must where they are not tied."""
+    return head in names or config.get("tie_word_embeddings") is False
+
+
+def told(embedding: Embedding, config: dict[str, Any], names: Sequence[str], word: str) -> Layer | None:
+    """The head that tells tokens, where there is one; tied to the embedding if it says so, or has no weights of its own."""
     if not before(names, word):
         return None
     head = Linear(cast(int, embedding.d_out), cast(int, embedding.n_vocab), bias=False)
-    if "lm_head.weight" not in names:
+    if config.get("tie_word_embeddings") is True or not stored(config, names, HEAD):
         head.linear.weight = embedding.table.weight
     return head
 
 
-def told_weights(names: Sequence[str], word: str, embedding: str) -> list[Weight]:
+def told_weights(config: dict[str, Any], names: Sequence[str], word: str, embedding: str) -> list[Weight]:
     """Where that head's weights come from."""
     if not before(names, word):
         return []
-    return [Weight("2.linear.weight", ("lm_head.weight" if "lm_head.weight" in names else embedding,))]
+    return [Weight("2.linear.weight", (HEAD if stored(config, names, HEAD) else embedding,))]

@@ -31,13 +31,13 @@ def build(config: dict[str, Any], names: Sequence[str]) -> Pretrained:
         eps=config.get("layer_norm_epsilon", 1e-5),
     )
     stem = Embedding(config["vocab_size"], d_model)
-    return Pretrained(stem, cast(Layer, backbone), told(stem, names, "backbone."))
+    return Pretrained(stem, cast(Layer, backbone), told(stem, config, names, "backbone."))
 
 
 def table(config: dict[str, Any], names: Sequence[str]) -> list[Weight]:
     root = before(names, "backbone.")
     embedding = f"{root}embeddings.weight"
-    found = [Weight("0.table.weight", (embedding,)), *told_weights(names, "backbone.", embedding)]
+    found = [Weight("0.table.weight", (embedding,)), *told_weights(config, names, "backbone.", embedding)]
     parts = ("in_proj.weight", "conv1d.weight", "conv1d.bias", "x_proj.weight", "dt_proj.weight", "dt_proj.bias",
              "A_log", "D", "out_proj.weight")  # fmt: skip
     n = config["num_hidden_layers"]
@@ -51,4 +51,4 @@ def block(config: dict[str, Any], i: int) -> str:
     return f"1.{i}"
 
 
-MAMBA = Family("mamba", "mamba", build, table, block)
+MAMBA = Family("mamba", build, table, block)

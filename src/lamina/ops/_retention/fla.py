@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from functools import cache
-from importlib.metadata import version
 
 import torch
 from torch import Tensor
@@ -28,9 +28,11 @@ def refuses(first: Tensor, *others: Tensor | None) -> str | None:
 @cache
 def _no_gradient(device: int) -> str | None:
     """Its backward (fla-core 0.6) raises there where there is a decay, and without one reads memory not its own."""
-    triton = tuple(int(part) for part in version("triton").split(".")[:3])
-    if torch.cuda.get_device_capability(device)[0] == 9 and (3, 4, 0) <= triton < (3, 7, 1):
-        return f"its gradients fail on this GPU with Triton {version('triton')}: pip install 'triton>=3.7.1'"
+    import triton  # type: ignore[import-not-found]
+
+    version = tuple(int(part) for part in re.findall(r"\d+", triton.__version__)[:3])
+    if torch.cuda.get_device_capability(device)[0] == 9 and (3, 4, 0) <= version < (3, 7, 1):
+        return f"its gradients fail on this GPU with Triton {triton.__version__}: pip install 'triton>=3.7.1'"
     return None
 
 
