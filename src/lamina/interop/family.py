@@ -70,7 +70,7 @@ def stored(config: dict[str, Any], names: Sequence[str], head: str) -> bool:
 
 
 def told(embedding: Embedding, config: dict[str, Any], names: Sequence[str], word: str) -> Layer | None:
-    """The head that tells tokens, where there is one; tied to the embedding if it says so, or has no weights of its own."""
+    """The head that tells tokens, where there is one: tied to the embedding if it says so or stores no weights."""
     if not before(names, word):
         return None
     head = Linear(cast(int, embedding.d_out), cast(int, embedding.n_vocab), bias=False)
