@@ -83,7 +83,10 @@ class _Composite(Layer):
                 raise TypeError(f"{type(self).__name__}: child {i} is a {type(layer).__name__}, not a lamina.Layer")
             self.add_module(str(i), layer)
         self.n_layers = len(layers)
-        self.takes_memory = any(layer.takes_memory for layer in layers)
+        readers = [layer for layer in layers if layer.takes_memory]
+        self.takes_memory = bool(readers)
+        if readers:  # of the memory's frames; all readers share it
+            self.d_memory = readers[0].d_memory or readers[0].d_in
 
     def children_in_order(self) -> Iterator[tuple[str, Layer]]:
         """The children under their index: they were the first modules to be added."""

@@ -64,13 +64,15 @@ def cost(module: nn.Module, x: Any = None) -> Cost:
         with torch.no_grad():
             if not isinstance(module, Layer):
                 return Cost(params(module), count_flops(lambda: module(x)), None, None, "a plain module: no frames")
+            width = channels(module.d_memory or module.d_in)
+            memory = Seq.of(module.like(None).new_zeros(1, 64, *width)) if module.takes_memory else None
             try:
                 spec = module.stream_spec()
             except NotStreamable as reason:
                 x = example(module, frames=64) if x is None else x
-                flops = count_flops(lambda: module(x)) / x.mask.shape[1]
+                whole = (x, memory) if module.takes_memory else (x,)
+                flops = count_flops(lambda: module(*whole)) / x.mask.shape[1]
                 return Cost(params(module), flops, None, None, str(reason))
-            memory = Seq.of(module.like(None).new_zeros(1, 64, *channels(module.d_in))) if module.takes_memory else None
             frame, state = example(module, 1, spec.block), module.init_state(1, memory=memory)
             args = (frame, state, memory) if module.takes_memory else (frame, state)
             flops = count_flops(lambda: module.step(*args)) / spec.block

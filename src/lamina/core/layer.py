@@ -78,6 +78,7 @@ class Layer(nn.Module, ABC):
     d_in: Width
     d_out: Width
     takes_memory: bool = False
+    d_memory: Width = ()  # of a memory's frames, where it takes one; () is d_in
     n_vocab: int | None = None  # set where the input frames are token ids in 0..n_vocab-1 and d_in is ()
 
     def __init_subclass__(cls) -> None:

@@ -1,23 +1,28 @@
 """The layers: each under the contract of lamina.core, each a formula and the lines that are the formula."""
 
+from lamina.layers.additive import AdditiveDecoder
 from lamina.layers.attention import CausalAttention, ChunkAttention, WindowAttention
 from lamina.layers.conv import Conv, Subsample
 from lamina.layers.cross import CrossAttention, CrossDecoder
 from lamina.layers.delta import DeltaNet
 from lamina.layers.embedding import Embedding, LearnedPosition, SegmentEmbedding
+from lamina.layers.encoder_decoder import EncoderDecoder
 from lamina.layers.ffn import FeedForward, SwiGLU
+from lamina.layers.memory_attention import MemoryAttention
 from lamina.layers.mixers import MIXERS, Mixer
 from lamina.layers.norm import BatchNorm, LayerNorm, RMSNorm
 from lamina.layers.pointwise import GLU, Activation, Dropout, Linear, Scale
 from lamina.layers.recurrent import GRU, LSTM, RNN
 from lamina.layers.retention import GatedRetention, LinearAttention, Retention
 from lamina.layers.short_conv import ShortConv
+from lamina.layers.sinusoid import Sinusoid
 from lamina.layers.ssm import Mamba
 from lamina.layers.unpadded import Unpadded
 
 __all__ = [
-    "GLU", "GRU", "LSTM", "MIXERS", "RNN", "Activation", "BatchNorm", "CausalAttention", "ChunkAttention", "Conv",
-    "CrossAttention", "CrossDecoder", "DeltaNet", "Dropout", "Embedding", "FeedForward", "GatedRetention", "LayerNorm",
-    "LearnedPosition", "Linear", "LinearAttention", "Mamba", "Mixer", "RMSNorm", "Retention", "Scale",
-    "SegmentEmbedding", "ShortConv", "Subsample", "SwiGLU", "Unpadded", "WindowAttention",
+    "GLU", "GRU", "LSTM", "MIXERS", "RNN", "Activation", "AdditiveDecoder", "BatchNorm", "CausalAttention",
+    "ChunkAttention", "Conv", "CrossAttention", "CrossDecoder", "DeltaNet", "Dropout", "Embedding",
+    "EncoderDecoder", "FeedForward", "GatedRetention", "LayerNorm", "LearnedPosition", "Linear", "LinearAttention",
+    "Mamba", "MemoryAttention", "Mixer", "RMSNorm", "Retention", "Scale", "SegmentEmbedding", "ShortConv",
+    "Sinusoid", "Subsample", "SwiGLU", "Unpadded", "WindowAttention",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from lamina.layers import (
     LSTM,
     RNN,
     Activation,
+    AdditiveDecoder,
     BatchNorm,
     CausalAttention,
     ChunkAttention,
@@ -26,11 +27,13 @@ from lamina.layers import (
     Linear,
     LinearAttention,
     Mamba,
+    MemoryAttention,
     Retention,
     RMSNorm,
     Scale,
     SegmentEmbedding,
     ShortConv,
+    Sinusoid,
     Subsample,
     SwiGLU,
     Unpadded,
@@ -47,7 +50,7 @@ def check_layers() -> list[tuple[str, Layer]]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         # one generator draws all: what is added at the end leaves the weights of the rest as they are
-        return [*_layers(), *_memories(), *_composites(), *_models(), *_encoders()]
+        return [*_layers(), *_memories(), *_composites(), *_models(), *_encoders(), *_decoders()]
 
 
 def _layers() -> list[tuple[str, Layer]]:
@@ -131,7 +134,7 @@ def _models() -> list[tuple[str, Layer]]:
     }  # fmt: skip
     rows = []
     for name, row in MODELS.items():
-        if row.view == "image" or name == "bert":
+        if row.view in ("image", "pairs") or name == "bert":
             continue
         known = row.config_of({}).model_fields
         rows.append((f"models.{name}", create(name, **{k: v for k, v in small.items() if k in known})))
@@ -169,3 +172,23 @@ def _encoders() -> list[tuple[str, Layer]]:
         ("ChunkAttention(relative)", ChunkAttention(8, 2, chunk=4, left=6, rotary=False, relative=True)),
         *models,  # type: ignore[list-item]
     ]
+
+
+def _decoders() -> list[tuple[str, Layer]]:
+    """Encoder and decoder, the decoder alone too, for it streams; and what they are made of."""
+    small = {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 12, "capacity": 6}
+    additive, transformer = create("seq2seq", d_model=6), create("transformer_seq2seq", **small)
+    post = create("transformer_seq2seq", norm="post", positions="sinusoid_halves", **small)
+    return [
+        ("Sinusoid", Sinusoid(6)),
+        ("Sinusoid(halves)", Sinusoid(6, halves=True)),
+        ("MemoryAttention", MemoryAttention(8, 2, d_memory=6)),
+        ("AdditiveDecoder", AdditiveDecoder(6, 5)),
+        ("AdditiveDecoder(lstm)", AdditiveDecoder(6, 5, "lstm")),
+        ("AdditiveDecoder(attention=False)", AdditiveDecoder(6, 5, attention=False)),
+        ("models.seq2seq", additive),
+        ("models.seq2seq.decoder", additive.decoder),
+        ("models.transformer_seq2seq", transformer),
+        ("models.transformer_seq2seq.decoder", transformer.decoder),
+        ("models.transformer_seq2seq.decoder(post)", post.decoder),
+    ]  # type: ignore[list-item]

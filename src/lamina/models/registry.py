@@ -12,8 +12,10 @@ from lamina.models.memory import DELTANET, GATED_RETENTION, LINEAR_ATTENTION, RE
 from lamina.models.mlp import MLP
 from lamina.models.model import Knob
 from lamina.models.recurrent import GRU, LSTM, RNN
+from lamina.models.seq2seq import SEQ2SEQ
 from lamina.models.stack import ResidualStack, residual_stack, row_of_mixer
 from lamina.models.transformer import TRANSFORMER
+from lamina.models.transformer_seq2seq import TRANSFORMER_SEQ2SEQ
 from lamina.models.yoco import YOCO
 
 __all__ = ["MIXER_ROWS", "MODELS"]
@@ -36,6 +38,6 @@ MODELS = MIXER_ROWS | {
     row.name: row
     for row in (
         MLP, RNN, LSTM, GRU, LENET, TRANSFORMER, LINEAR_ATTENTION, RETNET, MAMBA, GATED_RETENTION, DELTANET, YOCO,
-        HYBRID, ATTENTION_LSTM, CONFORMER, BERT,
+        HYBRID, ATTENTION_LSTM, CONFORMER, BERT, SEQ2SEQ, TRANSFORMER_SEQ2SEQ,
     )
 }  # fmt: skip

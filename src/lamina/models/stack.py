@@ -15,7 +15,7 @@ from lamina.models.model import Knob, Model
 
 __all__ = [
     "GluStack", "PlainStack", "ResidualStack", "build_mixer", "dropout", "glu_blocks", "glu_stack", "made_mixer",
-    "plain_stack", "residual_blocks", "residual_stack", "row_of_mixer", "swiglu_width", "with_mixer",
+    "plain_stack", "residual_blocks", "residual_stack", "residuals", "row_of_mixer", "swiglu_width", "with_mixer",
 ]  # fmt: skip
 
 
@@ -120,18 +120,25 @@ def residual_stack(config: Any) -> Layer:
 
 
 def residual_blocks(config: Any, mixers: Sequence[Layer]) -> Layer:
-    """x + mixer(x), then x + ffn(x), for each of the mixers: [B,T,d_model] -> [B,T,d_model].
+    """x + mixer(x), then x + ffn(x), for each of the mixers: [B,T,d_model] -> [B,T,d_model]."""
+    d_model, d_ff = config.d_model, config.d_ff or 4 * config.d_model
+    return residuals(
+        config, [body for mixer in mixers for body in (mixer, FeedForward(d_model, d_ff, config.activation))]
+    )
+
+
+def residuals(config: Any, bodies: Sequence[Layer]) -> Layer:
+    """x + body(x) for each of the bodies: [B,T,d_model] -> [B,T,d_model].
 
     pre: norms inside the residuals and one at the end (Xiong et al. 2020); post: norms behind the sums (2017).
     """
     d_model = config.d_model
     layers: list[Layer] = []
-    for mixer in mixers:
-        for body in (mixer, FeedForward(d_model, config.d_ff or 4 * d_model, config.activation)):
-            if config.norm == "pre":
-                layers.append(Residual(LayerNorm(d_model), body, *dropout(config)))
-            else:
-                layers += [Residual(body, *dropout(config)), LayerNorm(d_model)]
+    for body in bodies:
+        if config.norm == "pre":
+            layers.append(Residual(LayerNorm(d_model), body, *dropout(config)))
+        else:
+            layers += [Residual(body, *dropout(config)), LayerNorm(d_model)]
     return Serial(*layers, LayerNorm(d_model)) if config.norm == "pre" else Serial(*layers)
 
 
@@ -166,6 +173,6 @@ def made_mixer(name: str, d_model: int, keys: dict[str, Any]) -> Layer:
         raise UserError(str(error)) from None
 
 
-def dropout(config: Any) -> list[Layer]:
-    """The dropout layer, where the config has one."""
-    return [Dropout(config.d_model, config.dropout)] if config.dropout else []
+def dropout(config: Any, width: int | None = None) -> list[Layer]:
+    """The dropout layer, where the config has one; width: default d_model."""
+    return [Dropout(width or config.d_model, config.dropout)] if config.dropout else []

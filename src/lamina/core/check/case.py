@@ -131,8 +131,8 @@ class Case:
         """Memory frames for a layer that takes them, ragged; empty: the first row has none. [B,S,*d_memory]."""
         if not self.given.takes_memory:
             return None
-        width = getattr(self.given, "d_memory", self.given.d_in)
-        values = torch.randn((batch, 5, *channels(width)), generator=torch.Generator().manual_seed(2000 + seed))
+        width = channels(self.given.d_memory or self.given.d_in)
+        values = torch.randn((batch, 5, *width), generator=torch.Generator().manual_seed(2000 + seed))
         lengths = [5 - (b % 3) for b in range(batch)]
         if empty:
             lengths[0] = 0
