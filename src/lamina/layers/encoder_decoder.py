@@ -30,7 +30,8 @@ class EncoderDecoder(Layer):
         self.d_in, self.d_out, self.d_memory = decoder.d_in, decoder.d_out, encoder.d_in
 
     def stream_spec(self) -> StreamSpec:
-        raise NotStreamable("the whole source is read before the first word; decoder alone streams from its memory")
+        whole = "it must have read the whole source before the first word is told; the decoder alone streams"
+        raise NotStreamable(whole, "encoder")
 
     def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
         self.stream_spec()

@@ -20,7 +20,7 @@ class MemoryAttention(Layer):
 
         y_t = W_o sum_s softmax_s((W_q x_t) . (W_k m_s) / sqrt(K)) W_v m_s    over the memory's real frames
 
-    x [B,T,D], memory [B,S,d_memory] -> [B,T,D]; a row without memory gives W_o 0. Keys and values are projected once, in
+    x [B,T,D], memory [B,S,d_memory] -> [B,T,D]; a row without memory finds 0. Keys and values are projected once, in
     init_state(memory=): state {"k", "v": [B,S,H,K], "mask": [B,S]}, S * (2 * D * 4 + 1) bytes a stream, which no step
     changes.
     """
