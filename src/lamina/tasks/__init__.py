@@ -16,18 +16,8 @@ from lamina.tasks.regress import Regress
 from lamina.tasks.task import Batch, Metric, Task
 
 __all__ = [
-    "TASKS",
-    "Answer",
-    "Batch",
-    "Classify",
-    "LanguageModel",
-    "MaskedLM",
-    "Metric",
-    "Regress",
-    "Task",
-    "Writer",
-    "make",
-]
+    "TASKS", "Answer", "Batch", "Classify", "LanguageModel", "MaskedLM", "Metric", "Regress", "Task", "Writer", "make",
+]  # fmt: skip
 
 TASKS: dict[str, type[Task]] = {
     "classify": Classify, "regress": Regress, "answer": Answer, "lm": LanguageModel, "mlm": MaskedLM,

@@ -30,10 +30,10 @@ class Metric:
 class Task(nn.Module, ABC):
     """batch {"x", "y"[, "lengths"]} -> prediction [A,n_out], a row for each answer that is asked for.
 
-    Frame and sequence models: stem [B,T,d_view] -> [B,T,d_in] (an embedding where the frames are tokens, of words with
-    the sentence that they stand in), backbone
-    [B,T,d_in] -> [B,T',d_out], the vectors of the answers by `pool`, head [A,d_out] -> [A,n_out]. Image models
-    (own_head) map images to [B,n_out] alone. One answer a row, A = B, unless a task says otherwise.
+    Frame and sequence models: stem [B,T,d_view] -> [B,T,d_in] (an embedding where the frames are tokens; of words, with
+    the sentence that they stand in), backbone [B,T,d_in] -> [B,T',d_out], the vectors of the answers by `pool`, head
+    [A,d_out] -> [A,n_out]. Image models (own_head) map images to [B,n_out] alone. One answer a row, A = B, unless a
+    task says otherwise.
 
     taps > 0 puts a short convolution of so many taps behind the stem, in a residual: x + conv(x), causal.
 

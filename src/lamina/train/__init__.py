@@ -8,6 +8,6 @@ from lamina.train.start import Start
 from lamina.train.words import Classifier, Filler
 
 __all__ = [
-    "Classifier", "Filler", "History", "Order", "Run", "Start", "adamw", "evaluate", "evaluate_run", "fit", "learning_rate", "load_language_model",
-    "load_run", "load_words", "train_run",
+    "Classifier", "Filler", "History", "Order", "Run", "Start", "adamw", "evaluate", "evaluate_run", "fit",
+    "learning_rate", "load_language_model", "load_run", "load_words", "train_run",
 ]  # fmt: skip
