@@ -16,7 +16,8 @@ __all__ = ["DATA_HELP", "folder_name", "keys_of", "number", "register"]
 
 DATA_HELP = (
     "digits, mnist, adding; tokens: copy, induction, mqar, parity, modular, text, with options such as "
-    "mqar:pairs=16,length=128; or your own FILE.npz with x and y, or FILE.txt."
+    "mqar:pairs=16,length=128; or your own FILE.npz with x and y, or FILE.txt; texts with labels: FILE.tsv, .csv, "
+    ".jsonl; to pretrain on: mlm, mlm:FILE.txt."
 )
 
 
@@ -33,6 +34,9 @@ def train(
     batch_size: Annotated[int, typer.Option(help="Examples an update, of all processes together.")] = 64,
     params: Annotated[str | None, typer.Option(help="Solve the size for so many weights: 60k, 1.5M.")] = None,
     key: Annotated[list[str] | None, typer.Option("--set", help="A key of the model: d_model=64. Repeat.")] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Fine-tune: a run, or a BERT folder with its tokenizer.json.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default runs/train-MODEL-DATA.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -51,21 +55,28 @@ def train(
 
     lamina train gru my.txt                          (then: lamina generate runs/train-gru-my --prompt "The ")
 
+    lamina train bert mlm:my.txt                     (then: lamina fill runs/train-bert-my "a [MASK] text")
+
+    lamina train bert reviews.tsv --from runs/train-bert-my --lr 3e-4       (then: lamina classify)
+
     accelerate launch --multi_gpu --num_processes 2 -m lamina train lstm digits      (on a CPU too)
     """
     from lamina import data as sets
     from lamina import models
-    from lamina.train import Order, train_run
+    from lamina.train import Order, Start, train_run
 
     name = models.find(model).name
-    dataset = sets.load(data)
     keys = keys_of(key or [])
+    begun = None if start is None else Start.read(start)
+    dataset = sets.load(data, begun and begun.vocabulary)
+    if begun is not None:
+        keys = begun.agreed(name, keys)
     if params is not None:
         from lamina.compare.budget import solve
 
         budget = number(params, "--params")
         keys = solve(name, dataset, budget, keys).required(name, budget).keys
-    order = Order(name, keys, sets.where(data), steps, lr, seed, batch_size)
+    order = Order(name, keys, sets.where(data), steps, lr, seed, batch_size, start=start and str(start.resolve()))
     folder = out or Path("runs") / f"train-{name}-{folder_name(order.data)}"
     with _progress(steps, as_json) as on_step:
         facts = train_run(order, dataset, folder, on_step=on_step)

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from lamina import data
-from lamina.data import DataSet, Split
+from lamina.data import DataSet, Split, Vocabulary
 from lamina.train import checkpoint
 
 __all__ = ["read", "write"]
@@ -32,6 +32,8 @@ def write(dataset: DataSet, path: Path) -> None:
     words: dict[str, Any] = {
         k: getattr(dataset, k) for k in ("name", "kind", "task", "source", "n_classes", "d_target", "n_vocab")
     }
+    words["labels"] = list(dataset.labels)
+    words["vocabulary"] = dataset.vocabulary and dataset.vocabulary.text()
     words["fresh"] = dataset.examples is not None
     part = path.with_name(f"{path.name}.part")
     with checkpoint.said_plainly(path, part):
@@ -46,6 +48,8 @@ def read(path: Path) -> DataSet:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     for n in PARTS:
         words[n] = Split(tensors[f"{n}.x"], tensors[f"{n}.y"], tensors.get(f"{n}.lengths"))
+    words["labels"] = tuple(words["labels"])
+    words["vocabulary"] = words["vocabulary"] and Vocabulary.of(words["vocabulary"])
     if words.pop("fresh"):  # what makes the examples is code, which the name finds
         words["examples"] = data.load(words["name"]).examples
     return DataSet(**words)

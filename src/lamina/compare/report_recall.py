@@ -19,7 +19,8 @@ Chart = dict[str, Any]
 
 def is_recall(results: dict[str, Any]) -> bool:
     """Whether the data asks what a state remembers, so that the page begins with the states."""
-    return (results.get("data") or {}).get("kind") == "tokens" and str(results.get("metric")) == "accuracy"
+    found = results.get("data") or {}
+    return found.get("kind") == "tokens" and found.get("task", "answer") == "answer"
 
 
 def lead(results: dict[str, Any], rows: list[Row], scale: Scale) -> tuple[str, list[Chart]] | None:

@@ -90,6 +90,8 @@ def chance(dataset: DataSet) -> float:
     train, test = dataset.train.y, dataset.test.y
     if dataset.task == "regress":
         return float(((test - train.mean(0)) ** 2).mean())
+    if dataset.task == "mlm":  # without the question about the sentences
+        train, test = train[:, 1:], test[:, 1:]
     train, test = (y[y != NOT_ASKED].long() for y in (train, test))
     counts = train.bincount(minlength=dataset.n_out)
     if dataset.task == "lm":

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from lamina.data.dataset import DataSet, Examples, Split
+from lamina.data.hide import ask, shown
+from lamina.data.vocabulary import Vocabulary
 
-__all__ = ["Batches", "Fresh", "Windows", "batches", "generator_of", "in_order", "shard"]
+__all__ = ["Batches", "Fresh", "Hidden", "Windows", "batches", "generator_of", "in_order", "shard"]
 
 MOST_TOKENS = 2**15  # of a batch that is scored
 
@@ -19,10 +21,14 @@ MOST_TOKENS = 2**15  # of a batch that is scored
 def batches(dataset: DataSet, batch_size: int, seed: int) -> Callable[[int], dict[str, Tensor]]:
     """What a training reads: step (from 0) -> batch. A run is resumed by asking for the next number.
 
-    Fresh examples where the data set makes them, windows at random places of a text, else shuffled rows.
+    Fresh examples where the data set makes them, windows at random places of a text, else shuffled rows, of which a
+    masked language model is asked for other words every time.
     """
     if dataset.examples is not None:
         return Fresh(dataset.examples, batch_size, seed)
+    if dataset.task == "mlm":
+        assert dataset.vocabulary is not None
+        return Hidden(dataset.train, batch_size, seed, dataset.vocabulary)
     return (Windows if dataset.task == "lm" else Batches)(dataset.train, batch_size, seed)
 
 
@@ -81,6 +87,19 @@ class Batches:
     def __call__(self, step: int) -> dict[str, Tensor]:
         """The batch of that step: {"x", "y"[, "lengths"]}."""
         return self.split.rows(self.rows(step))
+
+
+class Hidden:
+    """Shuffled rows of `data.hide.ask`, other words hidden at every step."""
+
+    def __init__(self, split: Split, batch_size: int, seed: int, vocabulary: Vocabulary) -> None:
+        self.rows, self.seed, self.vocabulary = Batches(shown(split), batch_size, seed), seed, vocabulary
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        """The batch of that step: {"x" [B,T], "y" [B,T], "lengths" [B]}."""
+        rows = self.rows(step)
+        follows, generator = rows["y"][:, 0], generator_of(self.seed, step)
+        return ask(rows["x"], rows["lengths"], follows, self.vocabulary, generator).rows(slice(None))
 
 
 @lru_cache(maxsize=4)

@@ -79,15 +79,17 @@ def _finite(split: Split, where: str) -> None:
 
 
 def _tokens(split: Split, where: str, dataset: DataSet) -> None:
-    """Tokens within the vocabulary, a target or NOT_ASKED at each frame, and at least one that is asked."""
-    if split.y.shape != split.x.shape:
+    """Tokens within the vocabulary; where frames are asked, a target or NOT_ASKED at each, and at least one asked."""
+    asked = dataset.task != "classify"  # at frames
+    if asked and split.y.shape != split.x.shape:
         shapes = f"y has shape {tuple(split.y.shape)}, x {tuple(split.x.shape)}"
         raise UserError(f"{where}: {shapes}; give each frame a target, or {NOT_ASKED}")
-    for name, tensor, least, n in (("x", split.x, 0, dataset.n_vocab), ("y", split.y, NOT_ASKED, dataset.n_out)):
+    bounds = [("x", split.x, 0, dataset.n_vocab), ("y", split.y, NOT_ASKED, dataset.n_out)]
+    for name, tensor, least, n in bounds[: 2 if asked else 1]:
         low, high = int(tensor.min()), int(tensor.max())
         if n is None or low < least or high >= n:
             raise UserError(f"{where}: {name} holds {low}..{high}; it must be {least}..{(n or 0) - 1}")
-    if split.y.max() == NOT_ASKED:
+    if asked and split.y.max() == NOT_ASKED:
         raise UserError(f"{where}: nothing is asked; give at least one target")
 
 

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lamina.data.vocabulary import Vocabulary
+
 __all__ = ["NOT_ASKED", "DataSet", "Examples", "Split", "digest", "stratified"]
 
 NOT_ASKED = -1  # in a target of frames: nothing is asked there
@@ -51,13 +53,14 @@ class DataSet:
     """Data with fixed train, dev and test parts, the same in every run.
 
     task: "classify" and "regress" ask once an example; of tokens, "answer" asks for a class at some frames, "lm" for
-    the next byte at every frame. examples: where training examples are made afresh at every step; `train` is then a
-    sample of them. probes: further test parts by a number that they differ in, such as their length; probe names it.
+    the next byte at every frame, "mlm" for hidden words and, at [CLS], whether two sentences belong together.
+    examples: where training examples are made afresh at every step; `train` is then a sample of them. probes: further
+    test parts by a number that they differ in, such as their length; probe names it.
     """
 
     name: str
     kind: Literal["image", "sequence", "table", "tokens"]
-    task: Literal["classify", "regress", "answer", "lm"]
+    task: Literal["classify", "regress", "answer", "lm", "mlm"]
     train: Split = field(repr=False)
     dev: Split = field(repr=False)
     test: Split = field(repr=False)
@@ -65,6 +68,8 @@ class DataSet:
     n_classes: int | None = None
     d_target: int | None = None
     n_vocab: int | None = None  # of tokens: they are 0..n_vocab-1
+    vocabulary: Vocabulary | None = field(default=None, repr=False, compare=False)  # where the tokens are of words
+    labels: tuple[str, ...] = ()  # the names of the classes, where they have any
     examples: Examples | None = field(default=None, repr=False, compare=False)
     probes: dict[int, Split] = field(default_factory=dict, repr=False)
     probe: str = ""
@@ -97,7 +102,7 @@ class DataSet:
 
     def describe(self) -> dict[str, Any]:
         """What a results file says of the data."""
-        return {
+        found: dict[str, Any] = {
             "name": self.name,
             "kind": self.kind,
             "task": self.task,
@@ -109,6 +114,7 @@ class DataSet:
             "source": self.source,
             "digest": self.digest,
         }
+        return found | ({"labels": list(self.labels)} if self.labels else {})
 
 
 def digest(*splits: Split) -> str:

@@ -38,7 +38,8 @@ class Entry(Protocol):
 class View:
     """The way from a batch's x to what a structure takes: Seq [B,frames,d_in], images [B,C,H,W], or a Seq of tokens.
 
-    text is the words for a table, such as "8 rows of 8 as frames". n_vocab: where the frames are tokens.
+    text is the words for a table, such as "8 rows of 8 as frames". n_vocab: where the frames are tokens;
+    separator: the token that ends a sentence, where they are words.
     Images are centred and scaled by the mean and deviation of the training part's pixels, the same for every structure.
     """
 
@@ -48,6 +49,7 @@ class View:
     arrange: Callable[[Tensor, Tensor | None], Seq | Tensor] = field(repr=False)
     scale: tuple[float, float] = (0.0, 1.0)
     n_vocab: int | None = None
+    separator: int | None = None
 
     def __call__(self, x: Tensor, lengths: Tensor | None = None) -> Seq | Tensor:
         mean, deviation = self.scale
@@ -95,7 +97,8 @@ def _sequence(dataset: DataSet, model: nn.Module) -> View:
             return Seq.of(x.long()) if lengths is None else Seq.ragged(x.long(), lengths)
 
         what = "bytes" if dataset.task == "lm" else f"tokens of {words}"
-        return View(f"{frames} {what}", frames, 1, tokens, n_vocab=words)
+        separator = dataset.vocabulary.separator if dataset.vocabulary else None
+        return View(f"{frames} {what}", frames, 1, tokens, n_vocab=words, separator=separator)
     frames, width = dataset.shape
 
     def as_is(x: Tensor, lengths: Tensor | None) -> Seq:

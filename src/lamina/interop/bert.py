@@ -8,11 +8,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from lamina.core import Layer, Seq, Serial, UserError
+from lamina.core import Layer, Seq, UserError
 from lamina.interop.family import Family, Pretrained, wanted
 from lamina.interop.weights import Weight
-from lamina.layers import Activation, LayerNorm, Linear, SegmentEmbedding
+from lamina.layers import Linear, SegmentEmbedding
 from lamina.models import create
+from lamina.models.bert import word_head
 
 __all__ = ["BERT", "Bert"]
 
@@ -58,10 +59,8 @@ def build(config: dict[str, Any], names: Sequence[str]) -> Bert:
     pooled = _named(names, "pooler.dense.weight")
     head: Layer | None = None
     if _named(names, "predictions.transform.dense.weight"):
-        told = Linear(d_model, n_vocab)
-        if config.get("tie_word_embeddings", True):
-            told.linear.weight = stem.table.weight
-        head = Serial(Linear(d_model, d_model), Activation(d_model, "gelu"), LayerNorm(d_model, eps), told)
+        tied = config.get("tie_word_embeddings", True)
+        head = word_head(d_model, stem.table if tied else nn.Embedding(n_vocab, d_model), eps)
     elif (of := _head(names, FRAME)) and not pooled:
         head = Linear(d_model, _labels(config, of))
     on_sentence = _head(names, SENTENCE) if pooled else ""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import Field
+from torch import nn
 
 from lamina.core import Config, Layer, Residual, Serial
 from lamina.core.config import UserError
-from lamina.layers import FeedForward, LayerNorm, LearnedPosition, Unpadded, WindowAttention
+from lamina.layers import Activation, FeedForward, LayerNorm, LearnedPosition, Linear, Unpadded, WindowAttention
 from lamina.models.model import Knob, Model
 from lamina.models.stack import dropout
 
-__all__ = ["BERT"]
+__all__ = ["BERT", "word_head"]
+
+EPS = 1e-12  # of the layer norms
 
 
 class BertStack(Config):
@@ -24,7 +27,7 @@ class BertStack(Config):
     d_ff: int | None = Field(None, ge=1, description="default 4 * d_model")
     n_heads: int = Field(4, ge=1)
     capacity: int = Field(512, ge=1, description="places with a learned position: the longest input")
-    eps: float = Field(1e-12, gt=0, description="of the layer norms")
+    eps: float = Field(EPS, gt=0, description="of the layer norms")
 
 
 def build(config: Any) -> Layer:
@@ -36,6 +39,17 @@ def build(config: Any) -> Layer:
             blocks += [Residual(body, *dropout(config)), LayerNorm(d_model, eps)]
     places = LearnedPosition(d_model, config.capacity)
     return Serial(places, LayerNorm(d_model, eps), *dropout(config), Unpadded(Serial(*blocks)))
+
+
+def word_head(d_in: int, table: nn.Embedding, eps: float = EPS) -> Serial:
+    """Tells words: y = E norm(gelu(W x + b)) + c, with E the table of the words themselves, not a copy.
+
+    [B,T,d_in] -> [B,T,n_vocab].
+    """
+    n_vocab, d_model = table.weight.shape
+    told = Linear(d_model, n_vocab)
+    told.linear.weight = table.weight
+    return Serial(Linear(d_in, d_model), Activation(d_model, "gelu"), LayerNorm(d_model, eps), told)
 
 
 def _attention(config: Any) -> Layer:

@@ -11,12 +11,17 @@ from lamina.tasks.answer import Answer
 from lamina.tasks.classify import Classify
 from lamina.tasks.generate import Writer
 from lamina.tasks.lm import LanguageModel
+from lamina.tasks.mlm import MaskedLM
 from lamina.tasks.regress import Regress
 from lamina.tasks.task import Batch, Metric, Task
 
-__all__ = ["TASKS", "Answer", "Batch", "Classify", "LanguageModel", "Metric", "Regress", "Task", "Writer", "make"]
+__all__ = [
+    "TASKS", "Answer", "Batch", "Classify", "LanguageModel", "MaskedLM", "Metric", "Regress", "Task", "Writer", "make",
+]  # fmt: skip
 
-TASKS: dict[str, type[Task]] = {"classify": Classify, "regress": Regress, "answer": Answer, "lm": LanguageModel}
+TASKS: dict[str, type[Task]] = {
+    "classify": Classify, "regress": Regress, "answer": Answer, "lm": LanguageModel, "mlm": MaskedLM,
+}  # fmt: skip
 
 
 def make(dataset: DataSet, entry: Entry, model: nn.Module, *, taps: int = 0) -> Task:
@@ -32,7 +37,7 @@ def make(dataset: DataSet, entry: Entry, model: nn.Module, *, taps: int = 0) -> 
             f"{entry.name} gives {model.d_out} outputs, {dataset.name} needs {dataset.n_out}; "
             f"create it with n_classes={dataset.n_out}"
         )
-    if dataset.kind == "tokens" and isinstance(model, Layer):
+    if dataset.kind == "tokens" and dataset.task != "classify" and isinstance(model, Layer):
         _keeps_time(dataset, model)
     if taps and entry.view != "sequence":
         raise CannotTake("a short convolution needs frames in time")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from lamina.core import Layer, Residual, Seq, Serial
 from lamina.data import View
-from lamina.layers import Embedding, Linear, ShortConv
+from lamina.layers import Embedding, Linear, SegmentEmbedding, ShortConv
 from lamina.layers.projection import Projection
 
 __all__ = ["Batch", "Metric", "Task"]
@@ -29,9 +30,10 @@ class Metric:
 class Task(nn.Module, ABC):
     """batch {"x", "y"[, "lengths"]} -> prediction [A,n_out], a row for each answer that is asked for.
 
-    Frame and sequence models: stem [B,T,d_view] -> [B,T,d_in] (an embedding where the frames are tokens), backbone
-    [B,T,d_in] -> [B,T',d_out], the vectors of the answers by `pool`, head [A,d_out] -> [A,n_out]. Image models
-    (own_head) map images to [B,n_out] alone. One answer a row, A = B, unless a task says otherwise.
+    Frame and sequence models: stem [B,T,d_view] -> [B,T,d_in] (an embedding where the frames are tokens; of words, with
+    the sentence that they stand in), backbone [B,T,d_in] -> [B,T',d_out], the vectors of the answers by `pool`, head
+    [A,d_out] -> [A,n_out]. Image models (own_head) map images to [B,n_out] alone. One answer a row, A = B, unless a
+    task says otherwise.
 
     taps > 0 puts a short convolution of so many taps behind the stem, in a residual: x + conv(x), causal.
 
@@ -69,6 +71,10 @@ class Task(nn.Module, ABC):
         found, count = self.each(prediction, batch)
         return found.sum(), count.sum()
 
+    def further(self, told: Iterable[tuple[Tensor, Batch]]) -> dict[str, float]:
+        """What else is worth knowing of the predictions over a part, by name; nothing unless a task says otherwise."""
+        return {}
+
     @abstractmethod
     def pool(self, frames: Seq, batch: Batch) -> Tensor:
         """The vectors that answer, of real frames only: [B,T,D] -> [A,D]."""
@@ -83,5 +89,11 @@ class Task(nn.Module, ABC):
 
 
 def _stem(view: View, width: int, taps: int) -> Layer:
-    stem: Layer = Linear(view.d_in, width) if view.n_vocab is None else Embedding(view.n_vocab, width)
+    stem: Layer
+    if view.n_vocab is None:
+        stem = Linear(view.d_in, width)
+    elif view.separator is None:
+        stem = Embedding(view.n_vocab, width)
+    else:
+        stem = SegmentEmbedding(view.n_vocab, width, view.separator)
     return Serial(stem, Residual(ShortConv(width, taps))) if taps else stem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil, isfinite
 from pathlib import Path
@@ -23,7 +23,7 @@ from lamina.tasks import Batch, Task
 from lamina.train import checkpoint, optim
 from lamina.train.history import History
 
-__all__ = ["CLIP", "evaluate", "fit", "positive"]
+__all__ = ["CLIP", "evaluate", "fit", "further", "positive"]
 
 CLIP = 1.0  # the norm that gradients are clipped to
 
@@ -100,18 +100,32 @@ def evaluate(task: Task, split: Split, batch_size: int = 512) -> float:
     return _score(task, task, split, batch_size, next(task.parameters()).device)
 
 
+def further(task: Task, split: Split, batch_size: int = 512) -> dict[str, float]:
+    """What else the task says of a whole Split, in evaluation mode and without gradients."""
+    return task.further(_told(task, split, batch_size, next(task.parameters()).device))
+
+
 def _score(model: nn.Module, task: Task, split: Split, batch_size: int, device: torch.device) -> float:
     """model is the task, or what Accelerate made of it. Every process scores all rows, so all get the same number."""
+    total = count = 0.0
+    for prediction, batch in _told(model, split, batch_size, device):
+        found, n = task.judge(prediction, batch)
+        total, count = total + float(found), count + float(n)
+    return total / count
+
+
+def _told(
+    model: nn.Module, split: Split, batch_size: int, device: torch.device
+) -> Iterator[tuple[torch.Tensor, Batch]]:
+    """The prediction of every batch of a Split, and the batch."""
     training = model.training
     model.eval()
-    total = count = 0.0
-    with torch.no_grad():
-        for rows in in_order(split, batch_size):
-            batch = _to(split.rows(rows), device)
-            found, n = task.judge(model(batch), batch)
-            total, count = total + float(found), count + float(n)
+    for rows in in_order(split, batch_size):
+        batch = _to(split.rows(rows), device)
+        with torch.no_grad():  # not around the loop: whoever reads has gradients of their own
+            prediction = model(batch)
+        yield prediction, batch
     model.train(training)
-    return total / count
 
 
 @dataclass(frozen=True)

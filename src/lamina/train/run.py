@@ -14,23 +14,26 @@ from safetensors.torch import load_file, save_file
 import lamina
 from lamina import data, models
 from lamina.core.config import SCHEMA, UserError, check_schema
-from lamina.data import DataSet
+from lamina.data import DataSet, Split
 from lamina.data.text import unread
+from lamina.data.vocabulary import TOKENIZER, Vocabulary
 from lamina.tasks import LanguageModel, Task, make
 from lamina.train import checkpoint
 from lamina.train.history import History
-from lamina.train.loop import evaluate, fit, positive
+from lamina.train.loop import evaluate, fit, further, positive
+from lamina.train.start import AROUND, Start
 
-__all__ = ["Order", "Run", "evaluate_run", "load_language_model", "load_run", "train_run"]
+__all__ = ["Order", "Run", "evaluate_run", "load_language_model", "load_run", "load_words", "train_run"]
 
-RUN, HISTORY, AROUND = "run.json", "history.json", "task.safetensors"
+RUN, HISTORY = "run.json", "history.json"
 
 
 @dataclass(frozen=True)
 class Order:
     """What is asked for: a model and its keys, a data set (a name, or a file), and how to train.
 
-    taps: of a short convolution behind the stem, 0 for none.
+    taps: of a short convolution behind the stem, 0 for none. start: the folder whose weights are the first ones, with
+    the model, the keys and the words of `Start.read`.
     """
 
     model: str
@@ -41,16 +44,20 @@ class Order:
     seed: int = 0
     batch_size: int = 64
     taps: int = 0
+    start: str | None = None
 
     def build(self, dataset: DataSet) -> Task:
-        """The task with its first weights, which depend on seed only."""
+        """The task with its first weights: those of `start`, and others that depend on seed only."""
         row = models.find(self.model)
         keys = dict(self.keys)
         if row.view == "image":
             keys.setdefault("n_classes", dataset.n_out)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return make(dataset, row, models.create(self.model, **keys), taps=self.taps)
+            task = make(dataset, row, models.create(self.model, **keys), taps=self.taps)
+        if self.start is not None:
+            Start.read(self.start).put(task)
+        return task
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,8 @@ def train_run(
     """Trains in the folder `out` and gives what its run.json then says.
 
     Writes run.json (order, data, status running, done or diverged, result), checkpoints/, and at the end config.json
-    and model.safetensors (the backbone, as `lamina.load` reads it), task.safetensors (stem and head) and history.json.
+    and model.safetensors (the backbone, as `lamina.load` reads it), task.safetensors (stem and head), history.json and,
+    where the data are words, their tokenizer.json.
     The same order resumes an unfinished run and returns a finished one; a folder of anything else is a UserError.
     """
     positive(steps=order.steps, lr=order.lr, batch_size=order.batch_size)
@@ -102,7 +110,7 @@ def train_run(
         "params": sum(p.numel() for p in order.build(dataset).parameters()),
     }
     if main:
-        _finish(out, order.build(dataset), history, facts)
+        _finish(out, order.build(dataset), history, facts, dataset.vocabulary)
     return facts
 
 
@@ -111,7 +119,7 @@ def load_run(folder: str | Path) -> Run:
     folder = Path(folder)
     facts = _finished(folder)
     name = facts["order"]["data"]
-    dataset = data.load(name)
+    dataset = data.load(name, _words_of(folder))
     if dataset.digest != facts["data"]["digest"]:
         raise UserError(f"{folder}: the data {name!r} has changed since this run was trained; train it again")
     return Run(_trained(folder, facts, dataset), dataset, facts)
@@ -130,6 +138,26 @@ def load_language_model(folder: str | Path) -> LanguageModel:
     return cast(LanguageModel, _trained(folder, facts, unread(found["name"], *found["shape"])))
 
 
+def load_words(folder: str | Path) -> tuple[Task, Vocabulary, dict[str, Any]]:
+    """The task of a run that was trained on words, those words, and what run.json says; its data need not be there."""
+    folder = Path(folder)
+    facts = _finished(folder)
+    found, vocabulary = facts["data"], _words_of(folder)
+    if vocabulary is None:
+        raise UserError(f"{folder}: was trained on {found['name']}, which is no text in words; train one on text")
+    n, none = len(vocabulary), Split(torch.empty(0, *found["shape"]), torch.empty(0), torch.empty(0))
+    dataset = DataSet(
+        found["name"], "tokens", found["task"], none, none, none, "unread",
+        n_classes=found["classes"], n_vocab=n, vocabulary=vocabulary, labels=tuple(found.get("labels", ())),
+    )  # fmt: skip
+    return _trained(folder, facts, dataset), vocabulary, facts
+
+
+def _words_of(folder: Path) -> Vocabulary | None:
+    """The vocabulary of a run, None where its data are not of words."""
+    return Vocabulary.read(folder) if (folder / TOKENIZER).is_file() else None
+
+
 def _finished(folder: Path) -> dict[str, Any]:
     """What run.json says of a run that is finished."""
     if not (folder / RUN).is_file():
@@ -143,7 +171,7 @@ def _finished(folder: Path) -> dict[str, Any]:
 
 def _trained(folder: Path, facts: dict[str, Any], dataset: DataSet) -> Task:
     """The run's task with its trained weights."""
-    task = Order(**facts["order"]).build(dataset)
+    task = Order(**{**facts["order"], "start": None}).build(dataset)
     task.backbone.load_state_dict(models.load(folder).state_dict())
     around = load_file(folder / AROUND)
     missing = [name for name in task.state_dict() if not name.startswith("backbone.") and name not in around]
@@ -154,13 +182,16 @@ def _trained(folder: Path, facts: dict[str, Any], dataset: DataSet) -> Task:
 
 
 def evaluate_run(run: Run, part: str) -> dict[str, Any]:
-    """The task's metric on one part of the run's data: {"part", "metric", "better", "score", "examples"}."""
+    """The task's metric on one part of the run's data: {"part", "metric", "better", "score", "examples"}, and what
+    else the task says of it.
+    """
     if part not in ("train", "dev", "test"):
         raise UserError(f"unknown part {part!r}; known: train, dev, test")
     split = getattr(run.dataset, part)
     metric = run.task.metric
     score = evaluate(run.task, split)
-    return {"part": part, "metric": metric.name, "better": metric.better, "score": score, "examples": len(split)}
+    found = {"part": part, "metric": metric.name, "better": metric.better, "score": score, "examples": len(split)}
+    return found | further(run.task, split)
 
 
 def _asked(order: Order, dataset: DataSet) -> dict[str, Any]:
@@ -192,7 +223,7 @@ def _claim(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
     return found
 
 
-def _finish(out: Path, task: Task, history: History, facts: dict[str, Any]) -> None:
+def _finish(out: Path, task: Task, history: History, facts: dict[str, Any], vocabulary: Vocabulary | None) -> None:
     """Writes what outlasts the checkpoints; run.json last, for it says that the rest is there.
 
     The weights come from the last checkpoint, which is whole also where the task is in shards.
@@ -207,5 +238,7 @@ def _finish(out: Path, task: Task, history: History, facts: dict[str, Any]) -> N
         part = out / f"{AROUND}.part"
         save_file({name: t for name, t in weights.items() if not name.startswith("backbone.")}, part)
         os.replace(part, out / AROUND)
+        if vocabulary is not None:
+            vocabulary.save(out)
     checkpoint.write_json(out / HISTORY, {"schema": SCHEMA, **history.as_dict()})
     checkpoint.write_json(out / RUN, facts)
