@@ -7,16 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lamina.core.config import UserError
 from lamina.data import file, named
 from lamina.data.batch import Batches, batches, shard
 from lamina.data.check import check
 from lamina.data.copying import copy
 from lamina.data.dataset import NOT_ASKED, DataSet, Split
+from lamina.data.dates import dates
 from lamina.data.documents import mlm, mlm_file
 from lamina.data.image import digits, mnist
 from lamina.data.induction import induction
 from lamina.data.labelled import TABLES, text_table
 from lamina.data.mqar import mqar
+from lamina.data.pairs import multi30k, pairs_file
 from lamina.data.synthetic import AddingBatches, adding
 from lamina.data.text import text, text_file
 from lamina.data.tracking import modular, parity
@@ -42,16 +45,22 @@ __all__ = [
 ]
 
 DATA: dict[str, Callable[..., DataSet]] = {
-    "adding": adding, "copy": copy, "digits": digits, "induction": induction, "mlm": mlm, "mnist": mnist,
-    "modular": modular, "mqar": mqar, "parity": parity, "text": text,
+    "adding": adding, "copy": copy, "dates": dates, "digits": digits, "induction": induction, "mlm": mlm,
+    "mnist": mnist, "modular": modular, "mqar": mqar, "multi30k": multi30k, "parity": parity, "text": text,
 }  # fmt: skip
 FILES: dict[str, Callable[[str], DataSet]] = {file.SUFFIX: file.from_file, ".txt": text_file}
-READ = "mlm:"  # before a file: its text is to pretrain on
+# before a file, as in mlm:FILE.txt,length=64: how it is read, and which files
+READ: dict[str, tuple[Callable[..., DataSet], tuple[str, ...]]] = {
+    "mlm": (mlm_file, (".txt", *TABLES)),
+    "pairs": (pairs_file, (".tsv", ".txt")),
+}
+WORDED = ("mlm", "multi30k", "pairs")  # that may be read with a vocabulary at hand
 
 
 def load(name: str, vocabulary: Vocabulary | None = None) -> DataSet:
     """The data set of that name, or of a file FILE.npz with x, y and perhaps lengths, of a text FILE.txt, or of texts
-    with labels FILE.tsv, .csv or .jsonl; "mlm:FILE" is the text of a file to pretrain on. Checked.
+    with labels FILE.tsv, .csv or .jsonl; "mlm:FILE" is the text of a file to pretrain on, "pairs:FILE.tsv" texts with
+    their translations. Checked.
 
     A name may carry options: "mqar:pairs=16,length=128", "mlm:FILE.txt,length=64"; the data set's own name spells them
     in one way. vocabulary: of words, where the data set is not to learn its own. Raises UserError for an unknown name
@@ -61,10 +70,10 @@ def load(name: str, vocabulary: Vocabulary | None = None) -> DataSet:
     if path and not name:
         suffix = Path(path).suffix
         return check(text_table(path, vocabulary=vocabulary) if suffix in TABLES else FILES[suffix](path))
-    key, options = named.parse(name, DATA)
-    more: dict[str, Any] = {"vocabulary": vocabulary} if vocabulary and key == "mlm" else {}
+    key, options = named.parse(name, _makers())
+    more: dict[str, Any] = {"vocabulary": vocabulary} if vocabulary and key in WORDED else {}
     if path:
-        return check(mlm_file(path, **options, **more))
+        return check(READ[key][0](path, **options, **more))
     make = DATA[key]
     return check(replace(make(**options, **more), name=named.spell(key, options, make)))
 
@@ -74,18 +83,27 @@ def where(name: str) -> str:
     path, name = _file(name)
     if path and not name:
         return str(Path(path).resolve())
-    key, options = named.parse(name, DATA)
-    spelled = named.spell(key, options, DATA[key])
+    key, options = named.parse(name, _makers())
+    spelled = named.spell(key, options, _makers()[key])
     if not path:
         return spelled
-    return ",".join([f"{READ}{Path(path).resolve()}", *spelled.split(":")[1:]])
+    return ",".join([f"{key}:{Path(path).resolve()}", *spelled.split(":")[1:]])
 
 
 def _file(name: str) -> tuple[str, str]:
     """The file that a name speaks of, and the name without it: "mlm:a.txt,length=64" is a.txt and mlm:length=64."""
-    if Path(name).suffix in (*FILES, *TABLES) and not name.startswith(READ):
+    key, _, rest = name.partition(":")
+    path, _, options = rest.partition(",")
+    if key in READ and Path(path).suffix in READ[key][1]:
+        return path, f"{key}:{options}" if options else key
+    if key in READ and key not in DATA:
+        kinds = " or ".join(READ[key][1])
+        raise UserError(f"{name}: {key} reads a file; write {key}:FILE, which ends in {kinds}")
+    if Path(name).suffix in (*FILES, *TABLES):
         return name, ""
-    path, _, options = name.removeprefix(READ).partition(",")
-    if name.startswith(READ) and Path(path).suffix in (".txt", *TABLES):
-        return path, f"{READ}{options}" if options else "mlm"
     return "", name
+
+
+def _makers() -> dict[str, Callable[..., DataSet]]:
+    """What takes options: the data sets, and what reads files."""
+    return {key: make for key, (make, _) in READ.items()} | DATA

@@ -17,6 +17,8 @@ def check(dataset: DataSet) -> DataSet:
         split = getattr(dataset, part)
         where = f"{dataset.name}: {part}"
         check_split(split, where, dataset.n_out if dataset.task == "classify" else None)
+        if dataset.kind == "pairs":
+            _pairs(split, where, dataset.n_out)
         if dataset.kind == "tokens":
             _tokens(split, where, dataset)
         if dataset.task == "regress" and split.y.shape != (len(split), dataset.n_out):
@@ -91,6 +93,19 @@ def _tokens(split: Split, where: str, dataset: DataSet) -> None:
             raise UserError(f"{where}: {name} holds {low}..{high}; it must be {least}..{(n or 0) - 1}")
     if asked and split.y.max() == NOT_ASKED:
         raise UserError(f"{where}: nothing is asked; give at least one target")
+
+
+def _pairs(split: Split, where: str, n_vocab: int) -> None:
+    """Tokens of one vocabulary on both sides; every target has its beginning and its end."""
+    asked = split.y != NOT_ASKED
+    for name, tokens in (("x", split.x), ("y", split.y[asked])):
+        if int(tokens.min()) < 0 or int(tokens.max()) >= n_vocab:
+            held = f"{int(tokens.min())}..{int(tokens.max())}"
+            raise UserError(f"{where}: {name} holds {held}; it must be 0..{n_vocab - 1}")
+    short = (asked[:, :2].sum(1) < 2) | (asked[:, 1:] & ~asked[:, :-1]).any(1)
+    if short.any():
+        row = int(short.nonzero()[0])
+        raise UserError(f"{where}: row {row} of y holds {split.y[row].tolist()}; begin and end it, {NOT_ASKED} behind")
 
 
 def _labels(split: Split, n_classes: int, where: str) -> None:

@@ -60,11 +60,13 @@ class View:
 
 def view(dataset: DataSet, entry: Entry, model: nn.Module) -> View:
     """How that model sees that data set; raises CannotTake where it cannot."""
-    kinds = {"frame": _frame, "sequence": _sequence, "image": _image}
+    kinds = {"frame": _frame, "sequence": _sequence, "image": _image, "pairs": _pairs}
     if entry.view not in kinds:
         raise CannotTake(f"{entry.name} has the view {entry.view!r}, which no data set here offers")
     if entry.view != "image" and getattr(model, "n_vocab", None):
         raise CannotTake(f"takes token ids; {dataset.name} is {_what(dataset)}")
+    if dataset.kind == "pairs" and entry.view != "pairs":
+        raise CannotTake(f"reads one side only; {dataset.name} is {_what(dataset)}")
     return kinds[entry.view](dataset, model)
 
 
@@ -108,6 +110,21 @@ def _sequence(dataset: DataSet, model: nn.Module) -> View:
     return View(text, frames, width, as_is)
 
 
+def _pairs(dataset: DataSet, model: nn.Module) -> View:
+    """The source's tokens, up to the longest row's last."""
+    if dataset.kind != "pairs":
+        raise CannotTake(f"needs a source and a target; {dataset.name} is {_what(dataset)}")
+    (frames,) = dataset.shape
+
+    def source(x: Tensor, lengths: Tensor | None) -> Seq:
+        if lengths is None:
+            return Seq.of(x.long())
+        longest = int(lengths.max()) if len(lengths) else 0
+        return Seq.ragged(x[:, :longest].long(), lengths)
+
+    return View(f"up to {frames} words", frames, 1, source, n_vocab=dataset.n_vocab)
+
+
 def _image(dataset: DataSet, model: nn.Module) -> View:
     """The image at the size the model takes: enlarged by whole steps where it fits more than once, then padded."""
     if dataset.kind != "image":
@@ -148,5 +165,6 @@ def _what(dataset: DataSet) -> str:
         "sequence": lambda t, d: f"a sequence of {d}-wide frames",
         "table": lambda d: f"a table of {d} columns",
         "tokens": lambda t: f"a sequence of {t} tokens",
+        "pairs": lambda t: "pairs of a source and a target",
     }
     return str(shapes[dataset.kind](*dataset.shape))

@@ -52,6 +52,29 @@ class Vocabulary:
         return cls(_plain(tokenizer.get_vocab(), lowercase=True))
 
     @classmethod
+    def learn_bytes(cls, texts: Iterable[str], size: int) -> Vocabulary:
+        """At most `size` pieces of pairs of bytes (Sennrich et al. 2016, arXiv:1508.07909): `spelled` gives every text
+        back as it was, whatever its language and its case.
+        """
+        lib = _library()
+        tokenizer = lib.Tokenizer(lib.models.BPE())
+        tokenizer.pre_tokenizer = lib.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = lib.decoders.ByteLevel()
+        trainer = lib.trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=list(SPECIAL),
+            initial_alphabet=sorted(lib.pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        return cls(tokenizer)
+
+    @classmethod
+    def of_words(cls, words: Sequence[str]) -> Vocabulary:
+        """Whole words that are known beforehand, divided by spaces."""
+        return cls(_plain({word: i for i, word in enumerate([*SPECIAL, *words])}, lowercase=False))
+
+    @classmethod
     def read(cls, folder: Path) -> Vocabulary:
         """tokenizer.json of a folder, or BERT's older vocab.txt, a word a line."""
         file, words = folder / TOKENIZER, folder / WORDS
@@ -96,6 +119,10 @@ class Vocabulary:
         return int(self.tokenizer.token_to_id(MASK))
 
     @cached_property
+    def start(self) -> int:
+        return int(self.tokenizer.token_to_id(START))
+
+    @cached_property
     def separator(self) -> int:
         return int(self.tokenizer.token_to_id(SEPARATOR))
 
@@ -117,8 +144,11 @@ class Vocabulary:
 
     def row(self, first: list[int], second: list[int] | None = None) -> list[int]:
         """[CLS] first [SEP], and second [SEP] where there is one."""
-        start = int(self.tokenizer.token_to_id(START))
-        return [start, *first, self.separator, *([] if second is None else [*second, self.separator])]
+        return [self.start, *first, self.separator, *([] if second is None else [*second, self.separator])]
+
+    def spelled(self, numbers: Sequence[int]) -> str:
+        """The text that pieces make, special ones left out."""
+        return str(self.tokenizer.decode(list(numbers)))
 
     def word(self, number: int) -> str:
         """One piece as it is written; the inside of a word begins with ##."""

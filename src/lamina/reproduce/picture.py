@@ -11,7 +11,7 @@ from typing import Protocol
 
 from lamina.compare.report_families import family
 
-__all__ = ["Axis", "Chart", "Line", "Part", "Row", "Tiles", "draw", "ink"]
+__all__ = ["Axis", "Chart", "Line", "Part", "Row", "Tiles", "draw", "ink", "text_at"]
 
 WIDTH, LEFT, RIGHT, EDGE = 560, 58, 132, 16
 STYLE = """
@@ -81,7 +81,7 @@ class Chart:
         head, foot = (24 if self.title or self.y.label else 4), (8 if self.bare else 42)
         levels = [v for l in self.lines for v in l.ys] + [v for v, _ in self.rules]
         y = _Scale.over(levels, self.y, top + self.height - foot, top + head)
-        out = [_text(left, top + 14, self.title or self.y.label, "s")]
+        out = [text_at(left, top + 14, self.title or self.y.label, "s")]
         if not self.bare:
             out += self._grid(x, y)
         for number, _ in self.rules:
@@ -98,10 +98,10 @@ class Chart:
         out = []
         for v in y.ticks:
             out.append(f'<line class="g" x1="{x.start:.1f}" x2="{x.end:.1f}" y1="{y(v):.1f}" y2="{y(v):.1f}"/>')
-            out.append(_text(x.start - 6, y(v) + 5, _number(v), "s", "end"))
+            out.append(text_at(x.start - 6, y(v) + 5, _number(v), "s", "end"))
         for v in x.ticks:
-            out.append(_text(x(v), y.start + 18, _number(v), "s", "middle"))
-        out.append(_text((x.start + x.end) / 2, y.start + 37, self.x.label, "s", "middle"))
+            out.append(text_at(x(v), y.start + 18, _number(v), "s", "middle"))
+        out.append(text_at((x.start + x.end) / 2, y.start + 37, self.x.label, "s", "middle"))
         return out
 
     def _line(self, line: Line, x: _Scale, y: _Scale) -> list[str]:
@@ -146,7 +146,7 @@ class Tiles:
     def draw(self, left: float, top: float, width: float) -> str:
         reach = max((abs(v) for image in self.images for row in image for v in row), default=1.0) or 1.0
         side = min(72.0, (width - 70 - 8 * len(self.images)) / max(1, len(self.images)))
-        out = [_text(left, top + 14, self.title, "s")]
+        out = [text_at(left, top + 14, self.title, "s")]
         for i, image in enumerate(self.images):
             cell = side / len(image)
             for r, row in enumerate(image):
@@ -160,7 +160,7 @@ class Tiles:
             spot = f'x="{bar:.1f}" y="{top + 26 + i * side / 24:.1f}" width="10" height="{side / 24 + 0.3:.1f}"'
             out.append(f'<rect {spot} fill="{_grey(1 - 2 * i / 23)}"/>')
         for v, share in ((reach, 0.0), (0.0, 0.5), (-reach, 1.0)):
-            out.append(_text(bar + 16, top + 31 + share * side, f"{v:+.2g}" if v else "0", "s"))
+            out.append(text_at(bar + 16, top + 31 + share * side, f"{v:+.2g}" if v else "0", "s"))
         return "".join(out)
 
 
@@ -170,7 +170,7 @@ def draw(title: str, note: str, parts: Sequence[Part]) -> str:
     heads, notes = textwrap.wrap(title, 48), textwrap.wrap(note, 68)
     out, top = [], EDGE + 18.0
     for line in heads:
-        out.append(_text(EDGE, top, line, "h"))
+        out.append(text_at(EDGE, top, line, "h"))
         top += 24
     top += 2
     for part in parts:
@@ -178,7 +178,7 @@ def draw(title: str, note: str, parts: Sequence[Part]) -> str:
         top += part.height + 14
     top += 8
     for line in notes:
-        out.append(_text(EDGE, top, line, "s"))
+        out.append(text_at(EDGE, top, line, "s"))
         top += 19
     height = round(top + 2)
     return (
@@ -225,11 +225,12 @@ def _labels(wanted: list[tuple[str, float, str]], x: float) -> list[str]:
     out, free = [], float("-inf")
     for words, y, kind in sorted(wanted, key=lambda w: w[1]):
         free = max(y + 5, free + 17)
-        out.append(_text(x, free, words, kind))
+        out.append(text_at(x, free, words, kind))
     return out
 
 
-def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "") -> str:
+def text_at(x: float, y: float, words: str, kind: str = "", anchor: str = "") -> str:
+    """Words at a place; kind "h" is a heading, "s" soft; anchor "end" or "middle" in place of their start."""
     if not words:
         return ""
     more = (f' class="{kind}"' if kind else "") + (f' text-anchor="{anchor}"' if anchor else "")

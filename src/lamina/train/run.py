@@ -147,7 +147,7 @@ def load_words(folder: str | Path) -> tuple[Task, Vocabulary, dict[str, Any]]:
         raise UserError(f"{folder}: was trained on {found['name']}, which is no text in words; train one on text")
     n, none = len(vocabulary), Split(torch.empty(0, *found["shape"]), torch.empty(0), torch.empty(0))
     dataset = DataSet(
-        found["name"], "tokens", found["task"], none, none, none, "unread",
+        found["name"], found["kind"], found["task"], none, none, none, "unread",
         n_classes=found["classes"], n_vocab=n, vocabulary=vocabulary, labels=tuple(found.get("labels", ())),
     )  # fmt: skip
     return _trained(folder, facts, dataset), vocabulary, facts
