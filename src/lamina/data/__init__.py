@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lamina.data import file, named
+from lamina.data import file, marked, named
 from lamina.data.batch import Batches, batches, shard
 from lamina.data.check import check
 from lamina.data.copying import copy
@@ -46,12 +46,14 @@ DATA: dict[str, Callable[..., DataSet]] = {
     "modular": modular, "mqar": mqar, "parity": parity, "text": text,
 }  # fmt: skip
 FILES: dict[str, Callable[[str], DataSet]] = {file.SUFFIX: file.from_file, ".txt": text_file}
+WORDED: dict[str, Callable[..., DataSet]] = {"texts": text_table, "words": marked.tagged, "spans": marked.spans}
 READ = "mlm:"  # before a file: its text is to pretrain on
 
 
 def load(name: str, vocabulary: Vocabulary | None = None) -> DataSet:
     """The data set of that name, or of a file FILE.npz with x, y and perhaps lengths, of a text FILE.txt, or of texts
-    with labels FILE.tsv, .csv or .jsonl; "mlm:FILE" is the text of a file to pretrain on. Checked.
+    with labels FILE.tsv, .csv or .jsonl, the last also of words with labels, or of questions; "mlm:FILE" is the text of
+    a file to pretrain on. Checked.
 
     A name may carry options: "mqar:pairs=16,length=128", "mlm:FILE.txt,length=64"; the data set's own name spells them
     in one way. vocabulary: of words, where the data set is not to learn its own. Raises UserError for an unknown name
@@ -60,7 +62,9 @@ def load(name: str, vocabulary: Vocabulary | None = None) -> DataSet:
     path, name = _file(name)
     if path and not name:
         suffix = Path(path).suffix
-        return check(text_table(path, vocabulary=vocabulary) if suffix in TABLES else FILES[suffix](path))
+        if suffix in TABLES:
+            return check(WORDED[marked.kind_of(Path(path))](path, vocabulary=vocabulary))
+        return check(FILES[suffix](path))
     key, options = named.parse(name, DATA)
     more: dict[str, Any] = {"vocabulary": vocabulary} if vocabulary and key == "mlm" else {}
     if path:

@@ -13,14 +13,17 @@ from lamina.tasks.generate import Writer
 from lamina.tasks.lm import LanguageModel
 from lamina.tasks.mlm import MaskedLM
 from lamina.tasks.regress import Regress
+from lamina.tasks.span import Span
 from lamina.tasks.task import Batch, Metric, Task
 
 __all__ = [
-    "TASKS", "Answer", "Batch", "Classify", "LanguageModel", "MaskedLM", "Metric", "Regress", "Task", "Writer", "make",
+    "TASKS", "Answer", "Batch", "Classify", "LanguageModel", "MaskedLM", "Metric", "Regress", "Span", "Task",
+    "Writer", "make",
 ]  # fmt: skip
 
 TASKS: dict[str, type[Task]] = {
     "classify": Classify, "regress": Regress, "answer": Answer, "lm": LanguageModel, "mlm": MaskedLM,
+    "span": Span,
 }  # fmt: skip
 
 
