@@ -39,9 +39,7 @@ def tagged(path: str | Path, *, vocabulary: Vocabulary | None = None) -> DataSet
     for number, row in enumerate(rows, 1):
         words, labels = row.get("tokens"), row.get("labels")
         if not isinstance(words, list) or not isinstance(labels, list) or len(words) != len(labels) or not words:
-            raise UserError(
-                f"{path}: row {number}: tokens and labels must be two lists, an entry a word, of one length"
-            )
+            raise UserError(f"{path}: row {number}: tokens and labels must be two lists of one length, an entry a word")
     parts = _parts(len(rows))
     if vocabulary is None:
         vocabulary = Vocabulary.learn(
