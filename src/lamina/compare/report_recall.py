@@ -20,7 +20,7 @@ Chart = dict[str, Any]
 def is_recall(results: dict[str, Any]) -> bool:
     """Whether the data asks what a state remembers, so that the page begins with the states."""
     found = results.get("data") or {}
-    return found.get("kind") == "tokens" and found.get("task", "answer") == "answer"
+    return found.get("kind") == "tokens" and found.get("task", "answer") == "answer" and not found.get("labels")
 
 
 def lead(results: dict[str, Any], rows: list[Row], scale: Scale) -> tuple[str, list[Chart]] | None:

@@ -84,12 +84,15 @@ def results(plan: Plan, dataset: DataSet, metric: Metric, records: Records, work
 
 
 def chance(dataset: DataSet) -> float:
-    """The test score of the best constant answer: the training part's most frequent class, its mean target, or the
-    frequencies of its bytes.
+    """The test score of the best constant answer: the training part's most frequent class, word or span, its mean
+    target, or the frequencies of its bytes.
     """
     train, test = dataset.train.y, dataset.test.y
     if dataset.task == "regress":
         return float(((test - train.mean(0)) ** 2).mean())
+    if dataset.task == "span":
+        spans, counts = train.unique(dim=0, return_counts=True)
+        return float((test == spans[counts.argmax()]).all(1).float().mean())
     if dataset.task == "mlm":  # without the question about the sentences
         train, test = train[:, 1:], test[:, 1:]
     train, test = (y[y != NOT_ASKED].long() for y in (train, test))

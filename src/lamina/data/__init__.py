@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina.core.config import UserError
-from lamina.data import file, named
+from lamina.data import file, marked, named
 from lamina.data.batch import Batches, batches, shard
 from lamina.data.check import check
 from lamina.data.copying import copy
@@ -54,13 +54,14 @@ READ: dict[str, tuple[Callable[..., DataSet], tuple[str, ...]]] = {
     "mlm": (mlm_file, (".txt", *TABLES)),
     "pairs": (pairs_file, (".tsv", ".txt")),
 }
+LABELLED: dict[str, Callable[..., DataSet]] = {"texts": text_table, "words": marked.tagged, "spans": marked.spans}
 WORDED = ("mlm", "multi30k", "pairs")  # that may be read with a vocabulary at hand
 
 
 def load(name: str, vocabulary: Vocabulary | None = None) -> DataSet:
     """The data set of that name, or of a file FILE.npz with x, y and perhaps lengths, of a text FILE.txt, or of texts
-    with labels FILE.tsv, .csv or .jsonl; "mlm:FILE" is the text of a file to pretrain on, "pairs:FILE.tsv" texts with
-    their translations. Checked.
+    with labels FILE.tsv, .csv or .jsonl, the last also of words with labels, or of questions; "mlm:FILE" is the text of
+    a file to pretrain on, "pairs:FILE.tsv" texts with their translations. Checked.
 
     A name may carry options: "mqar:pairs=16,length=128", "mlm:FILE.txt,length=64"; the data set's own name spells them
     in one way. vocabulary: of words, where the data set is not to learn its own. Raises UserError for an unknown name
@@ -69,7 +70,9 @@ def load(name: str, vocabulary: Vocabulary | None = None) -> DataSet:
     path, name = _file(name)
     if path and not name:
         suffix = Path(path).suffix
-        return check(text_table(path, vocabulary=vocabulary) if suffix in TABLES else FILES[suffix](path))
+        if suffix in TABLES:
+            return check(LABELLED[marked.kind_of(Path(path))](path, vocabulary=vocabulary))
+        return check(FILES[suffix](path))
     key, options = named.parse(name, _makers())
     more: dict[str, Any] = {"vocabulary": vocabulary} if vocabulary and key in WORDED else {}
     if path:

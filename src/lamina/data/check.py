@@ -82,7 +82,7 @@ def _finite(split: Split, where: str) -> None:
 
 def _tokens(split: Split, where: str, dataset: DataSet) -> None:
     """Tokens within the vocabulary; where frames are asked, a target or NOT_ASKED at each, and at least one asked."""
-    asked = dataset.task != "classify"  # at frames
+    asked = dataset.task not in ("classify", "span")  # at frames
     if asked and split.y.shape != split.x.shape:
         shapes = f"y has shape {tuple(split.y.shape)}, x {tuple(split.x.shape)}"
         raise UserError(f"{where}: {shapes}; give each frame a target, or {NOT_ASKED}")

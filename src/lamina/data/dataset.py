@@ -53,15 +53,16 @@ class DataSet:
     """Data with fixed train, dev and test parts, the same in every run.
 
     task: "classify" and "regress" ask once an example; of tokens, "answer" asks for a class at some frames, "lm" for
-    the next byte at every frame, "mlm" for hidden words and, at [CLS], whether two sentences belong together; of pairs,
-    "translate" asks for the words of y, the first of which begins it and the last ends it.
+    the next byte at every frame, "mlm" for hidden words and, at [CLS], whether two sentences belong together, "span"
+    where an answer begins and ends, [N,2]; of pairs, "translate" asks for the words of y, the first of which begins it
+    and the last ends it.
     examples: where training examples are made afresh at every step; `train` is then a sample of them. probes: further
     test parts by a number that they differ in, such as their length; probe names it.
     """
 
     name: str
     kind: Literal["image", "sequence", "table", "tokens", "pairs"]
-    task: Literal["classify", "regress", "answer", "lm", "mlm", "translate"]
+    task: Literal["classify", "regress", "answer", "lm", "mlm", "span", "translate"]
     train: Split = field(repr=False)
     dev: Split = field(repr=False)
     test: Split = field(repr=False)

@@ -14,17 +14,18 @@ from lamina.tasks.lm import LanguageModel
 from lamina.tasks.mlm import MaskedLM
 from lamina.tasks.regress import Regress
 from lamina.tasks.search import Teller, search
+from lamina.tasks.span import Span
 from lamina.tasks.task import Batch, Metric, Task
 from lamina.tasks.translate import Translate
 
 __all__ = [
-    "TASKS", "Answer", "Batch", "Classify", "LanguageModel", "MaskedLM", "Metric", "Regress", "Task", "Teller",
+    "TASKS", "Answer", "Batch", "Classify", "LanguageModel", "MaskedLM", "Metric", "Regress", "Span", "Task", "Teller",
     "Translate", "Writer", "make", "search",
 ]  # fmt: skip
 
 TASKS: dict[str, type[Task]] = {
     "classify": Classify, "regress": Regress, "answer": Answer, "lm": LanguageModel, "mlm": MaskedLM,
-    "translate": Translate,
+    "span": Span, "translate": Translate,
 }  # fmt: skip
 
 
