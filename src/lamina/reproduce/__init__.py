@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from lamina.core.config import nearest
-from lamina.reproduce import bert, deltanet, gated_retention, lenet, lstm, mamba, mlp, retnet, yoco
+from lamina.reproduce import (
+    additive,
+    bert,
+    deltanet,
+    gated_retention,
+    lenet,
+    lstm,
+    mamba,
+    mlp,
+    retnet,
+    transformer,
+    yoco,
+)
 from lamina.reproduce.claim import TIERS, Claim, Figure, Plan, Tell, Tier
 from lamina.reproduce.record import fallen, keep, read_verdicts
 from lamina.reproduce.run import reproduce
@@ -15,7 +27,7 @@ __all__ = [
 
 CLAIMS: dict[str, Claim] = {
     module.CLAIM.name: module.CLAIM
-    for module in (mlp, lstm, lenet, mamba, retnet, gated_retention, deltanet, yoco, bert)
+    for module in (mlp, lstm, lenet, mamba, retnet, gated_retention, deltanet, yoco, bert, additive, transformer)
 }
 
 
