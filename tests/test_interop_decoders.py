@@ -83,7 +83,7 @@ def test_a_head_that_is_not_tied_must_be_there(tmp_path):
 
 
 def test_what_was_not_loaded_has_no_way_back(tmp_path):
-    with pytest.raises(UserError, match=r"was not loaded from a Hugging Face folder; use lamina\.save"):
+    with pytest.raises(UserError, match=r"was not loaded from others' checkpoint; use lamina\.save"):
         interop.export(lamina.create("mamba", d_model=8), tmp_path)
 
 

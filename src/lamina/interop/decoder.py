@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 from lamina.core import Layer, Serial, UserError
 from lamina.interop.family import Family, Pretrained, before, told, told_weights, wanted
-from lamina.interop.weights import Rows, Weight
+from lamina.interop.weights import Rows, Shapes, Weight
 from lamina.layers import Embedding, LearnedPosition
 from lamina.models import create
 
@@ -22,7 +21,7 @@ ACTIVATIONS = {
 }
 
 
-def _gpt2(config: dict[str, Any], names: Sequence[str]) -> Pretrained:
+def _gpt2(config: dict[str, Any], names: Shapes) -> Pretrained:
     wanted(
         config, layer_norm_epsilon=1e-5, scale_attn_weights=True, scale_attn_by_inverse_layer_idx=False,
         add_cross_attention=False,
@@ -49,7 +48,7 @@ def _gpt2(config: dict[str, Any], names: Sequence[str]) -> Pretrained:
     return Pretrained(stem, cast(Layer, backbone), told(table, config, names, "transformer."))
 
 
-def _gpt2_table(config: dict[str, Any], names: Sequence[str]) -> list[Weight]:
+def _gpt2_table(config: dict[str, Any], names: Shapes) -> list[Weight]:
     root = before(names, "transformer.")
     embedding, n, both = f"{root}wte.weight", config["n_layer"], ("weight", "bias")
     found = [Weight("0.0.table.weight", (embedding,)), Weight("0.1.table.weight", (f"{root}wpe.weight",))]
@@ -75,7 +74,7 @@ def _block(config: dict[str, Any], i: int) -> str:
 GPT2 = Family("gpt2", _gpt2, _gpt2_table, _block, "n_layer", ("*.attn.bias", "*.attn.masked_bias"))
 
 
-def _llama(config: dict[str, Any], names: Sequence[str]) -> Pretrained:
+def _llama(config: dict[str, Any], names: Shapes) -> Pretrained:
     wanted(config, hidden_act="silu", attention_bias=False, mlp_bias=False, rope_scaling=None)
     rope = config.get("rope_parameters") or {}
     wanted({"rope_theta": rope.get("rope_theta", config.get("rope_theta", 1e4))}, rope_theta=1e4)
@@ -96,7 +95,7 @@ def _llama(config: dict[str, Any], names: Sequence[str]) -> Pretrained:
     return Pretrained(table, cast(Layer, backbone), told(table, config, names, "model."))
 
 
-def _llama_table(config: dict[str, Any], names: Sequence[str]) -> list[Weight]:
+def _llama_table(config: dict[str, Any], names: Shapes) -> list[Weight]:
     root = before(names, "model.")
     embedding, n = f"{root}embed_tokens.weight", config["num_hidden_layers"]
     n_heads, n_pairs = config["num_attention_heads"], config.get("num_key_value_heads") or config["num_attention_heads"]

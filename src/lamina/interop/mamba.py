@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil
 from typing import Any, cast
 
 from lamina.core import Layer, UserError
 from lamina.interop.family import Family, Pretrained, before, told, told_weights, wanted
-from lamina.interop.weights import Weight
+from lamina.interop.weights import Shapes, Weight
 from lamina.layers import Embedding
 from lamina.models import create
 
 __all__ = ["MAMBA"]
 
 
-def build(config: dict[str, Any], names: Sequence[str]) -> Pretrained:
+def build(config: dict[str, Any], names: Shapes) -> Pretrained:
     wanted(config, hidden_act="silu", use_bias=False, use_conv_bias=True)
     d_model = config["hidden_size"]
     rank = config.get("time_step_rank", "auto")
@@ -34,7 +33,7 @@ def build(config: dict[str, Any], names: Sequence[str]) -> Pretrained:
     return Pretrained(stem, cast(Layer, backbone), told(stem, config, names, "backbone."))
 
 
-def table(config: dict[str, Any], names: Sequence[str]) -> list[Weight]:
+def table(config: dict[str, Any], names: Shapes) -> list[Weight]:
     root = before(names, "backbone.")
     embedding = f"{root}embeddings.weight"
     found = [Weight("0.table.weight", (embedding,)), *told_weights(config, names, "backbone.", embedding)]
