@@ -12,6 +12,7 @@ from lamina.models import create
 
 __all__ = ["GPT2", "LLAMA"]
 
+CAPACITY = 4096  # frames that a cache holds where nobody says: their 131072 would be allocated at once
 ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
@@ -75,7 +76,7 @@ GPT2 = Family("gpt2", _gpt2, _gpt2_table, _block, "n_layer", ("*.attn.bias", "*.
 
 
 def _llama(config: dict[str, Any], names: Shapes) -> Pretrained:
-    wanted(config, hidden_act="silu", attention_bias=False, mlp_bias=False, rope_scaling=None)
+    wanted(config, hidden_act="silu", mlp_bias=False, rope_scaling=None)
     rope = config.get("rope_parameters") or {}
     wanted({"rope_theta": rope.get("rope_theta", config.get("rope_theta", 1e4))}, rope_theta=1e4)
     wanted({"rope_type": rope.get("rope_type", "default")}, rope_type="default")
@@ -88,7 +89,7 @@ def _llama(config: dict[str, Any], names: Shapes) -> Pretrained:
         n_layers=config["num_hidden_layers"],
         n_heads=n_heads,
         d_ff=config["intermediate_size"],
-        capacity=config["max_position_embeddings"],
+        capacity=config["capacity"] or min(config["max_position_embeddings"], CAPACITY),
         eps=config.get("rms_norm_eps", 1e-6),
     )
     table = Embedding(config["vocab_size"], d_model)
@@ -104,13 +105,9 @@ def _llama_table(config: dict[str, Any], names: Shapes) -> list[Weight]:
     found = [Weight("0.table.weight", (embedding,)), *told_weights(config, names, "model.", embedding)]
     for i in range(n):
         theirs, attention, ffn = f"{root}layers.{i}", f"1.{2 * i}.1", f"1.{2 * i + 1}.1"
-        qkv = tuple(f"{theirs}.self_attn.{part}_proj.weight" for part in "qkv")
+        found += _attention(f"{attention}.1", f"{theirs}.self_attn", rows, config.get("attention_bias", False))
         found += [
             Weight(f"{attention}.0.weight", (f"{theirs}.input_layernorm.weight",)),
-            Weight(f"{attention}.1.qkv.weight", qkv, rows=rows),
-            Weight(f"{attention}.1.out.weight", (f"{theirs}.self_attn.o_proj.weight",)),
-            Weight(f"{attention}.1.qkv.bias", ()),
-            Weight(f"{attention}.1.out.bias", ()),
             Weight(f"{ffn}.0.weight", (f"{theirs}.post_attention_layernorm.weight",)),
             Weight(f"{ffn}.1.gate_value.weight", tuple(f"{theirs}.mlp.{part}_proj.weight" for part in ("gate", "up"))),
             Weight(f"{ffn}.1.out.weight", (f"{theirs}.mlp.down_proj.weight",)),
@@ -118,4 +115,14 @@ def _llama_table(config: dict[str, Any], names: Shapes) -> list[Weight]:
     return [*found, Weight(f"1.{2 * n}.weight", (f"{root}norm.weight",))]
 
 
-LLAMA = Family("llama", _llama, _llama_table, _block, ignored=("*.rotary_emb.inv_freq",))
+def _attention(ours: str, theirs: str, rows: tuple[Rows, ...], bias: bool) -> list[Weight]:
+    found = [] if bias else [Weight(f"{ours}.{part}.bias", ()) for part in ("qkv", "out")]
+    for p in ("weight", "bias") if bias else ("weight",):
+        found.append(Weight(f"{ours}.qkv.{p}", tuple(f"{theirs}.{part}_proj.{p}" for part in "qkv"), rows=rows))
+        found.append(Weight(f"{ours}.out.{p}", (f"{theirs}.o_proj.{p}",)))
+    return found
+
+
+LLAMA = Family(
+    "llama", _llama, _llama_table, _block, ignored=("*.rotary_emb.inv_freq",), options={"capacity": None},
+)  # fmt: skip

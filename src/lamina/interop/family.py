@@ -45,7 +45,7 @@ class Family:
     build(config, names): the network with fresh weights. table(config, names): which of theirs go where.
     block(config, i): the path of the i-th block in it. ignored: patterns of names that hold nothing to learn.
     options: what `load` takes by keyword, with its default or NEEDED; build and table find it in config.
-    marks: keys of a config.json that has no model_type.
+    marks: keys of a config.json that has no model_type. file: the name of the weights beside it.
 
     A state dict without a config.json: recognises(names) says whether it is of this kind, read(names, options) gives
     what a config.json would have said.
@@ -59,6 +59,7 @@ class Family:
     ignored: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
+    file: str = "model.safetensors"
     recognises: Callable[[Shapes], bool] | None = None
     read: Callable[[Shapes, dict[str, Any]], dict[str, Any]] | None = None
 

@@ -97,7 +97,7 @@ def take(given: Weights, table: Sequence[Weight], ignored: Sequence[str], fresh:
 
 
 def give(ours: Mapping[str, Tensor], table: Sequence[Weight], shapes: Shapes) -> Weights:
-    """Their state dict from ours; shapes are theirs."""
+    """Their state dict from ours; shapes are theirs, empty where parts of one weight are equally long."""
     theirs = {}
     for weight in table:
         whole = ours[weight.ours].detach()
@@ -114,7 +114,8 @@ def _parts(weight: Weight, whole: Tensor, shapes: Shapes) -> Sequence[Tensor]:
         return weight.whole.given(whole)
     if not weight.theirs:
         return ()
-    lengths = [shapes[name][-1 if weight.transposed else 0] for name in weight.theirs]
+    equal = len(whole) // len(weight.theirs)
+    lengths = [shapes[name][-1 if weight.transposed else 0] if shapes else equal for name in weight.theirs]
     if not weight.rows:
         return whole.split(lengths)
     parts = whole.split([n * rows.copies for n, rows in zip(lengths, weight.rows, strict=True)])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from lamina.core.config import UserError
@@ -28,8 +30,8 @@ def family_of(network: nn.Module) -> Family:
 def export(network: nn.Module, path: str | Path) -> None:
     """Writes what `load` made of others' files back in their layout, also after training.
 
-    What came from a folder goes to a folder, config.json and model.safetensors; a state dict goes to one file, whose
-    name ends in .safetensors.
+    What came from a folder goes to a folder: config.json, and the weights under the name that the family has for them.
+    A state dict goes to one file, whose name ends in .safetensors.
     """
     family, path = family_of(network), Path(path)
     weights = give(network.state_dict(), family.table(network.source, network.shapes), network.shapes)
@@ -42,7 +44,12 @@ def export(network: nn.Module, path: str | Path) -> None:
         write_weights(path, weights, {"format": "pt"})
         return
     path.mkdir(parents=True, exist_ok=True)
-    write_weights(path / "model.safetensors", weights, {"format": "pt"})
+    if family.file.endswith(".bin"):
+        part = path / f"{family.file}.part"
+        torch.save(weights, part)
+        os.replace(part, path / family.file)
+    else:
+        write_weights(path / family.file, weights, {"format": "pt"})
     config = {key: value for key, value in network.source.items() if key not in family.options}
     write_text(path / "config.json", json.dumps(config, indent=2) + "\n")
 
