@@ -3,6 +3,6 @@
 from lamina.interop.family import Family, Pretrained
 from lamina.interop.read import load
 from lamina.interop.registry import FAMILIES, FILES
-from lamina.interop.write import blocks, export
+from lamina.interop.write import blocks, export, export_parts
 
-__all__ = ["FAMILIES", "FILES", "Family", "Pretrained", "blocks", "export", "load"]
+__all__ = ["FAMILIES", "FILES", "Family", "Pretrained", "blocks", "export", "export_parts", "load"]
