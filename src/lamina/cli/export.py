@@ -13,10 +13,6 @@ import typer
 __all__ = ["register"]
 
 LAYOUTS = ("hf",)
-KEPT = (  # what stands beside a model in a Hugging Face folder and goes with it
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
-    "generation_config.json",
-)  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +20,10 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="The folder of a run, or a Hugging Face folder that lamina reads.")],
+    model: Annotated[
+        Path,
+        typer.Argument(help="The folder of a run, or a Hugging Face model that lamina reads: a folder, or org/name."),
+    ],
     out: Annotated[Path, typer.Argument(help="The folder to write; new, or empty.")],
     to: Annotated[str, typer.Option(help="hf: config.json and model.safetensors, as transformers reads them.")] = "hf",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -78,6 +77,7 @@ def _written(model: Path, out: Path) -> None:
         except UserError as error:
             raise UserError(f"{model}: {error}") from None
         return
+    model = interop.local(model)
     network = interop.load(model)
     if not isinstance(network, interop.Pretrained):
         raise UserError(f"{model}: lamina.save wrote it, without what tells its tokens; give the folder of a run")
@@ -86,6 +86,6 @@ def _written(model: Path, out: Path) -> None:
             f"{model}: a state dict has no Hugging Face folder; lamina.interop.export writes it as one file"
         )
     interop.export(network, out)
-    for name in KEPT:
+    for name in (*interop.TOKENIZER, "generation_config.json"):
         if (model / name).is_file():
             shutil.copyfile(model / name, out / name)

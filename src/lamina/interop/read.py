@@ -11,6 +11,7 @@ from lamina import models
 from lamina.core.config import UserError, nearest
 from lamina.interop.family import NEEDED, Family, Pretrained
 from lamina.interop.files import read_config, read_weights
+from lamina.interop.hub import local
 from lamina.interop.registry import FAMILIES, FILES, REFUSED
 from lamina.interop.tokens import separator
 from lamina.interop.weights import shapes_of, take
@@ -21,12 +22,13 @@ __all__ = ["load"]
 def load(path: str | Path, **options: Any) -> nn.Module:
     """A model with its weights, in evaluation mode: from a folder that `save` wrote, from others' config.json and
     model.safetensors (also in shards), whose family its `model_type` tells, or from one file with a state dict, whose
-    family its names tell. Nothing is unpickled.
+    family its names tell. org/name where no such folder is comes from the Hugging Face Hub (pip install 'lamina[hub]').
+    Nothing is unpickled, and no code is fetched.
 
     The first gives the model that was saved, the others a `Pretrained`: stem, backbone and head as one layer. options:
     what the weights cannot tell, such as n_heads of a state dict (docs/interop.md lists them).
     """
-    path = Path(path)
+    path = local(path)
     if path.is_file():
         return _from_file(path, options)
     config = read_config(path)
