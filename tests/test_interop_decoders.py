@@ -1,5 +1,7 @@
 """Decoders of transformers with random weights: the same numbers on ragged batches, as a stream too, and back."""
 
+import json
+
 import pytest
 import torch
 import transformers
@@ -83,8 +85,74 @@ def test_a_head_that_is_not_tied_must_be_there(tmp_path):
 
 
 def test_what_was_not_loaded_has_no_way_back(tmp_path):
-    with pytest.raises(UserError, match=r"was not loaded from a Hugging Face folder; use lamina\.save"):
+    with pytest.raises(UserError, match=r"was not loaded from others' checkpoint; use lamina\.save"):
         interop.export(lamina.create("mamba", d_model=8), tmp_path)
+
+
+@torch.no_grad()
+def test_biases_of_attention(tmp_path):
+    peer, tokens = _peer("Llama", True, attention_bias=True), torch.randint(4, 50, (4, 20))
+    peer.save_pretrained(tmp_path / "theirs")
+    model = lamina.load(tmp_path / "theirs")
+    want = peer(tokens, attention_mask=MASK.long()).logits
+    assert_near(model(Seq(tokens, MASK)).values, want, MASK)
+    interop.export(model, tmp_path / "ours")
+    again = type(peer).from_pretrained(tmp_path / "ours")
+    for a, b in zip(peer.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+@torch.no_grad()
+def test_a_long_context_does_not_fill_memory(tmp_path):
+    """A cache of 131,072 frames would be made whole by init_state; 4,096 are, or as many as are asked for."""
+    peer, tokens = _peer("Llama", True, max_position_embeddings=131072), torch.randint(4, 50, (4, 20))
+    peer.save_pretrained(tmp_path / "theirs")
+    model, small = lamina.load(tmp_path / "theirs"), lamina.load(tmp_path / "theirs", capacity=20)
+    caches = 3 * 2 * 32 * 4  # layers, keys and values, width, bytes
+    for network, capacity in ((model, 4096), (small, 20)):
+        assert 1 <= lamina.state.nbytes(network.init_state(1)) / (capacity * caches) < 1.02
+    want = peer(tokens, attention_mask=MASK.long()).logits
+    assert_near(run_steps(small, Seq(tokens, MASK)).values, want, MASK)
+    interop.export(small, tmp_path / "ours")
+    assert transformers.AutoConfig.from_pretrained(tmp_path / "ours").max_position_embeddings == 131072
+    assert "capacity" not in (tmp_path / "ours" / "config.json").read_text()
+    with pytest.raises(UserError, match="unknown option 'capacty'; did you mean 'capacity'"):
+        lamina.load(tmp_path / "theirs", capacty=20)
+
+
+@torch.no_grad()
+def test_mamba_as_its_authors_saved_it(tmp_path):
+    """Without model_type, one name other, a vocabulary filled up to a multiple of 8: transformers' with those names."""
+    peer, tokens = _peer("Mamba", True, tie_word_embeddings=True), torch.randint(4, 50, (4, 20))
+    names = {n.replace("backbone.embeddings.", "backbone.embedding."): t for n, t in peer.state_dict().items()}
+    keys = {"d_state": 8, "d_conv": 3}
+    config = {"d_model": 32, "n_layer": 3, "vocab_size": 45, "ssm_cfg": keys, "rms_norm": True,
+              "residual_in_fp32": True, "fused_add_norm": True, "pad_vocab_size_multiple": 50}  # fmt: skip
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    torch.save(names, folder / "pytorch_model.bin")
+    (folder / "config.json").write_text(json.dumps(config))
+    model = lamina.load(folder)
+    theirs = peer(tokens, attention_mask=MASK.long(), output_hidden_states=True)
+    x = Seq(tokens, MASK)
+    with lamina.taps(model, interop.blocks(model)) as seen:
+        assert_near(model(x).values, theirs.logits, MASK)
+    for ours, hidden in zip(seen.values(), theirs.hidden_states[:-1], strict=True):
+        assert_near(ours.values, hidden, MASK)
+    assert_near(run_steps(model, x, [7]).values, theirs.logits, MASK)
+    interop.export(model, tmp_path / "ours")
+    again = torch.load(tmp_path / "ours" / "pytorch_model.bin", weights_only=True)
+    assert set(again) == set(names)
+    assert all(torch.equal(again[name], names[name]) for name in names)
+    assert json.loads((tmp_path / "ours" / "config.json").read_text()) == config
+    for key, value, message in (
+        ("ssm_cfg", {"layer": "Mamba2"}, "layer='Mamba2' is not built here, only 'Mamba1'"),
+        ("rms_norm", False, "rms_norm=False is not built here, only True"),
+        ("attn_layer_idx", [1], r"attn_layer_idx=\[1\] is not built here"),
+    ):
+        (folder / "config.json").write_text(json.dumps(config | {key: value}))
+        with pytest.raises(UserError, match=message):
+            lamina.load(folder)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +164,7 @@ def test_what_was_not_loaded_has_no_way_back(tmp_path):
         ("GPT2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx=True is not built"),
         ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}, "rope_type='linear'"),
         ("Llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}, "rope_theta=500000.0 is not built"),
-        ("Llama", {"attention_bias": True}, "attention_bias=True is not built here, only False"),
+        ("Llama", {"mlp_bias": True}, "mlp_bias=True is not built here, only False"),
     ],
 )
 def test_variants_that_are_not_ours_are_refused(family, keys, message, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from lamina.core import Layer, Seq, UserError
 from lamina.interop.family import Family, Pretrained, wanted
-from lamina.interop.weights import Weight
+from lamina.interop.weights import Shapes, Weight
 from lamina.layers import Linear, SegmentEmbedding
 from lamina.models import create
 from lamina.models.bert import word_head
@@ -42,7 +41,7 @@ class Bert(Pretrained):
         return pooled if self.sentence is None else self.sentence(pooled)
 
 
-def build(config: dict[str, Any], names: Sequence[str]) -> Bert:
+def build(config: dict[str, Any], names: Shapes) -> Bert:
     wanted(config, hidden_act="gelu", position_embedding_type="absolute", is_decoder=False)
     n_vocab, d_model, eps = config["vocab_size"], config["hidden_size"], config.get("layer_norm_eps", 1e-12)
     stem = SegmentEmbedding(n_vocab, d_model, _separator(config), config["type_vocab_size"])
@@ -67,7 +66,7 @@ def build(config: dict[str, Any], names: Sequence[str]) -> Bert:
     return Bert(stem, cast(Layer, backbone), head, pooled, _labels(config, on_sentence) if on_sentence else 0)
 
 
-def table(config: dict[str, Any], names: Sequence[str]) -> list[Weight]:
+def table(config: dict[str, Any], names: Shapes) -> list[Weight]:
     before = "bert." if _named(names, "bert.embeddings.word_embeddings.weight") else ""
     body, inner = _places(config)
     tied, table_of = config.get("tie_word_embeddings", True), f"{before}embeddings.word_embeddings.weight"
@@ -123,11 +122,11 @@ def _places(config: dict[str, Any]) -> tuple[int, str]:
     return (3, "1.0") if config.get("hidden_dropout_prob", 0.1) else (2, "1")
 
 
-def _named(names: Sequence[str], end: str) -> bool:
+def _named(names: Shapes, end: str) -> bool:
     return any(name.endswith(end) for name in names)
 
 
-def _head(names: Sequence[str], which: tuple[str, ...]) -> str:
+def _head(names: Shapes, which: tuple[str, ...]) -> str:
     return next((name for name in which if f"{name}.weight" in names), "")
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from lamina.core import Layer, Seq, Serial
 from lamina.core.config import UserError
-from lamina.interop.weights import Weight
+from lamina.interop.weights import Shapes, Weight
 from lamina.layers import Embedding, Linear
 
-__all__ = ["Family", "Pretrained", "before", "stored", "told", "told_weights", "wanted"]
+__all__ = ["NEEDED", "Family", "Pretrained", "before", "stored", "told", "told_weights", "wanted"]
 
 HEAD = "lm_head.weight"  # of a decoder
 
@@ -27,7 +27,7 @@ class Pretrained(Serial):
         super().__init__(*([stem, backbone] if head is None else [stem, backbone, head]))
         self.family = ""
         self.source: dict[str, Any] = {}
-        self.names: tuple[str, ...] = ()  # of their weights
+        self.shapes: Shapes = {}  # of their weights
 
     def encode(self, x: Seq) -> Seq:
         """The last frames before the head, [B,T,d_model]."""
@@ -35,20 +35,33 @@ class Pretrained(Serial):
         return backbone(stem(x))
 
 
+NEEDED = object()  # of an option that has no default
+
+
 @dataclass(frozen=True)
 class Family:
-    """name: their `model_type`. names are those of its weights.
+    """name: their `model_type`. names are those of its weights, with their shapes.
 
     build(config, names): the network with fresh weights. table(config, names): which of theirs go where.
     block(config, i): the path of the i-th block in it. ignored: patterns of names that hold nothing to learn.
+    options: what `load` takes by keyword, with its default or NEEDED; build and table find it in config.
+    marks: keys of a config.json that has no model_type. file: the name of the weights beside it.
+
+    A state dict without a config.json: recognises(names) says whether it is of this kind, read(names, options) gives
+    what a config.json would have said.
     """
 
     name: str
-    build: Callable[[dict[str, Any], Sequence[str]], Pretrained]
-    table: Callable[[dict[str, Any], Sequence[str]], list[Weight]]
+    build: Callable[[dict[str, Any], Shapes], Pretrained]
+    table: Callable[[dict[str, Any], Shapes], list[Weight]]
     block: Callable[[dict[str, Any], int], str]
     depth: str = "num_hidden_layers"  # the key of their config that counts blocks
     ignored: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
+    file: str = "model.safetensors"
+    recognises: Callable[[Shapes], bool] | None = None
+    read: Callable[[Shapes, dict[str, Any]], dict[str, Any]] | None = None
 
 
 def wanted(config: dict[str, Any], **values: Any) -> None:
@@ -59,17 +72,17 @@ def wanted(config: dict[str, Any], **values: Any) -> None:
             raise UserError(f"config.json: {key}={found!r} is not built here, only {value!r}")
 
 
-def before(names: Sequence[str], word: str) -> str:
+def before(names: Shapes, word: str) -> str:
     """The prefix `word` where the names carry it: a checkpoint with a head has one, one of frames alone has not."""
     return word if any(name.startswith(word) for name in names) else ""
 
 
-def stored(config: dict[str, Any], names: Sequence[str], head: str) -> bool:
+def stored(config: dict[str, Any], names: Shapes, head: str) -> bool:
     """Whether the head's weights stand in the checkpoint themselves, as they must where they are not tied."""
     return head in names or config.get("tie_word_embeddings") is False
 
 
-def told(embedding: Embedding, config: dict[str, Any], names: Sequence[str], word: str) -> Layer | None:
+def told(embedding: Embedding, config: dict[str, Any], names: Shapes, word: str) -> Layer | None:
     """The head that tells tokens, where there is one: tied to the embedding if it says so or stores no weights."""
     if not before(names, word):
         return None
@@ -79,7 +92,7 @@ def told(embedding: Embedding, config: dict[str, Any], names: Sequence[str], wor
     return head
 
 
-def told_weights(config: dict[str, Any], names: Sequence[str], word: str, embedding: str) -> list[Weight]:
+def told_weights(config: dict[str, Any], names: Shapes, word: str, embedding: str) -> list[Weight]:
     """Where that head's weights come from."""
     if not before(names, word):
         return []

@@ -17,6 +17,7 @@ from lamina.core.config import UserError
 __all__ = ["read_config", "read_weights"]
 
 INDEX = "model.safetensors.index.json"
+NESTED = ("state_dict", "model_state_dict", "model_state", "model")  # where training scripts put a state dict
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -53,10 +54,18 @@ def _one(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: cannot be read as weights only ({first}); save it as safetensors") from None
-    tensors = {name: t for name, t in found.items() if isinstance(t, Tensor)} if isinstance(found, dict) else {}
+    tensors = _tensors(found) or next((t for name in NESTED if (t := _tensors(_under(found, name)))), {})
     if not tensors:
         raise UserError(f"{path}: holds no tensors by name; give a state dict")
     return tensors
+
+
+def _under(found: object, name: str) -> object:
+    return found.get(name) if isinstance(found, dict) else None
+
+
+def _tensors(found: object) -> dict[str, Tensor]:
+    return {name: t for name, t in found.items() if isinstance(t, Tensor)} if isinstance(found, dict) else {}
 
 
 def _json(path: Path) -> dict[str, Any]:

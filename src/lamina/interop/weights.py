@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -11,9 +11,15 @@ from torch import Tensor
 
 from lamina.core.config import UserError
 
-__all__ = ["Rows", "Weight", "give", "take"]
+__all__ = ["Rows", "Shapes", "Weight", "Whole", "give", "shapes_of", "take"]
 
 Weights = dict[str, Tensor]
+Shapes = Mapping[str, tuple[int, ...]]  # a checkpoint's names, and the shape of each
+
+
+def shapes_of(weights: Mapping[str, Tensor]) -> Shapes:
+    """Its names and their shapes."""
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 @dataclass(frozen=True)
@@ -44,16 +50,26 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """How all of theirs together become ours, and ours theirs again, where it is no row behind row."""
+
+    taken: Callable[[list[Tensor]], Tensor]
+    given: Callable[[Tensor], list[Tensor]]
+
+
+@dataclass(frozen=True)
 class Weight:
     """ours is theirs, one behind the other along the first dimension; zeros where they have none.
 
-    transposed: they store columns first. rows: how the rows of each of theirs are ordered, where not as ours.
+    transposed: they store columns first. rows: how the rows of each of theirs are ordered, where not as ours. whole:
+    in place of all that.
     """
 
     ours: str
     theirs: tuple[str, ...]
     transposed: bool = False
     rows: tuple[Rows, ...] = ()
+    whole: Whole | None = None
 
 
 def take(given: Weights, table: Sequence[Weight], ignored: Sequence[str], fresh: Mapping[str, Tensor]) -> Weights:
@@ -70,23 +86,37 @@ def take(given: Weights, table: Sequence[Weight], ignored: Sequence[str], fresh:
         parts = [given[name].t() if weight.transposed else given[name] for name in weight.theirs]
         if weight.rows:
             parts = [rows.taken(part) for rows, part in zip(weight.rows, parts, strict=True)]
-        ours[weight.ours] = torch.cat(parts) if parts else torch.zeros_like(fresh[weight.ours])
+        if weight.whole is not None:
+            ours[weight.ours] = weight.whole.taken(parts)
+        else:
+            ours[weight.ours] = torch.cat(parts) if parts else torch.zeros_like(fresh[weight.ours])
     for name in given:
         if name not in used and not any(fnmatchcase(name, pattern) for pattern in ignored):
             raise UserError(f"nothing of ours takes {name!r}; this kind of checkpoint is not known whole")
     return ours
 
 
-def give(ours: Mapping[str, Tensor], table: Sequence[Weight]) -> Weights:
-    """Their state dict from ours."""
+def give(ours: Mapping[str, Tensor], table: Sequence[Weight], shapes: Shapes) -> Weights:
+    """Their state dict from ours; shapes are theirs, empty where parts of one weight are equally long."""
     theirs = {}
     for weight in table:
         whole = ours[weight.ours].detach()
         if not weight.theirs and whole.any():
             raise UserError(f"{weight.ours}: that layout has no such weights, and they are no zeros any more")
-        copies = [rows.n_heads * rows.copies for rows in weight.rows] or [1] * len(weight.theirs)
-        sizes = [len(whole) * n // sum(copies) for n in copies]
-        for i, (name, part) in enumerate(zip(weight.theirs, whole.split(sizes) if sizes else (), strict=True)):
-            part = weight.rows[i].given(part, name) if weight.rows else part
+        for name, part in zip(weight.theirs, _parts(weight, whole, shapes), strict=True):
             theirs[name] = (part.t() if weight.transposed else part).contiguous().clone()
     return theirs
+
+
+def _parts(weight: Weight, whole: Tensor, shapes: Shapes) -> Sequence[Tensor]:
+    """A weight of ours as the parts that theirs hold, not yet transposed."""
+    if weight.whole is not None:
+        return weight.whole.given(whole)
+    if not weight.theirs:
+        return ()
+    equal = len(whole) // len(weight.theirs)
+    lengths = [shapes[name][-1 if weight.transposed else 0] if shapes else equal for name in weight.theirs]
+    if not weight.rows:
+        return whole.split(lengths)
+    parts = whole.split([n * rows.copies for n, rows in zip(lengths, weight.rows, strict=True)])
+    return [rows.given(part, name) for rows, part, name in zip(weight.rows, parts, weight.theirs, strict=True)]

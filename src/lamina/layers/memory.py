@@ -20,21 +20,25 @@ class MatrixMemory(OneRun):
     """The projections and the state; a subclass says how the matrices S are decayed, written and read.
 
     [B,T,D] -> [B,T,D]; state {"S": [B,H,K,V], float32 or wider}, with short_conv also {"conv": its state}.
-    q and k have width K = D / n_heads a head, v has V = value_factor * K. One product gives q, k, v and more columns
-    (`others`: the widths of a gate, of decays); no bias, so that an absent frame has the key zero.
+    q and k have width K = d_head (default D / n_heads) a head, v has V = value_factor * K. One product gives q, k, v
+    and more columns (`others`: the widths of a gate, of decays); no bias, so that an absent frame has the key zero.
     """
 
-    def __init__(self, d_model: int, n_heads: int, value_factor: int, short_conv: int, *others: int) -> None:
+    def __init__(
+        self, d_model: int, n_heads: int, value_factor: int, short_conv: int, *others: int, d_head: int | None = None
+    ) -> None:
         super().__init__()
-        if d_model % n_heads:
+        if d_head is None and d_model % n_heads:
             raise ValueError(f"{type(self).__name__}: d_model={d_model} is not a multiple of n_heads={n_heads}")
         if value_factor < 1:
             raise ValueError(f"{type(self).__name__}: value_factor={value_factor} must be at least 1")
         self.d_in = self.d_out = d_model
-        self.n_heads, self.d_head, self.d_value = n_heads, d_model // n_heads, value_factor * d_model
-        self.columns = (2 * d_model, self.d_value, *others)
+        self.n_heads, self.d_head = n_heads, d_head or d_model // n_heads
+        d_key = n_heads * self.d_head
+        self.d_value = value_factor * d_key
+        self.columns = (2 * d_key, self.d_value, *others)
         self.project = Projection(d_model, sum(self.columns), bias=False)
-        self.conv = ShortConv(2 * d_model + self.d_value, short_conv, bias=False) if short_conv else None
+        self.conv = ShortConv(2 * d_key + self.d_value, short_conv, bias=False) if short_conv else None
         self.out = Projection(self.d_value, d_model, bias=False)
 
     def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:

@@ -8,7 +8,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lamina import ops
 from lamina.core import Seq, State
@@ -31,7 +31,8 @@ class _Retention(MatrixMemory):
         super().__init__(d_model, n_heads, value_factor, short_conv, value_factor * d_model, *logits)
         if self.d_head % 2:
             raise ValueError(f"{type(self).__name__}: positions turn pairs; d_model/n_heads={self.d_head} is odd")
-        self.eps = eps
+        self.eps, self.closed = eps, True
+        self.norm: nn.Parameter | None = None
 
     def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
         state = super().init_state(batch, like=like)
@@ -45,12 +46,12 @@ class _Retention(MatrixMemory):
         if state is not None:
             S = cast(Tensor, state["S"])
             positions, t = count(x, cast(Tensor, state["t"]))
-        q, k = ops.rotate(qk, positions, closed=True).chunk(2, 2)
+        q, k = ops.rotate(qk, positions, closed=self.closed).chunk(2, 2)
         log_decay = self.log_decay(k, *logits)
         if state is not None and not x.dense:  # an absent frame writes nothing and lets nothing fade
             k, log_decay = torch.where(x.mask[..., None, None], k, 0), torch.where(x.mask[..., None], log_decay, 0)
         y, S = ops.retention(q, k, v, log_decay, S)
-        y = ops.rms_norm(y, None, gate.view(y.shape), self.eps * self.d_head)
+        y = ops.rms_norm(y, self.norm, gate.view(y.shape), self.eps * self.d_head)
         return y.flatten(2), {"S": S} if t is None else {"S": S, "t": t}
 
     @abstractmethod
@@ -68,13 +69,24 @@ class Retention(_Retention):
     value_factor * D^2/H * 4 + 8 bytes a stream, whatever its age. Positions are exact beyond 1e6 frames.
     Absent frames leave the state unchanged. value_factor: the paper has 2, and a feed-forward half as wide to make up
     for it; 1 gives nearly the weights of attention, so that mixers can be exchanged. short_conv: taps of a convolution
-    over q, k and v, 0 for none.
+    over q, k and v, 0 for none. As others have it: closed=False, the pairs turn as in attention; weighted, the norm has
+    a weight a channel.
     """
 
     def __init__(
-        self, d_model: int, n_heads: int = 4, value_factor: int = 1, short_conv: int = 0, eps: float = 1e-6
+        self,
+        d_model: int,
+        n_heads: int = 4,
+        value_factor: int = 1,
+        short_conv: int = 0,
+        eps: float = 1e-6,
+        closed: bool = True,
+        weighted: bool = False,
     ) -> None:
         super().__init__(d_model, n_heads, value_factor, short_conv, eps)
+        self.closed = closed
+        if weighted:
+            self.norm = nn.Parameter(torch.ones(self.d_value // n_heads))
 
     def log_decay(self, k: Tensor, *logits: Tensor) -> Tensor:
         decay = _fixed if tracing() else _kept

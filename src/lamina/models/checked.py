@@ -158,7 +158,7 @@ def _models() -> list[tuple[str, Layer]]:
 
 
 def _encoders() -> list[tuple[str, Layer]]:
-    """BERT and Conformer as published, and what they are made of."""
+    """BERT and Conformer as published, what they are made of, and layers as others' checkpoints have them."""
     bert = create("bert", d_model=8, n_layers=2, n_heads=2, d_ff=12, capacity=40)
     whole = {"left": None, "right": None, "rotary": False, "relative": True}
     conformer = create("conformer", d_model=8, n_layers=1, n_heads=2, d_ff=12, kernel=3, conv_right=1, **whole)
@@ -171,6 +171,8 @@ def _encoders() -> list[tuple[str, Layer]]:
         ("CausalAttention(relative)", CausalAttention(8, 2, capacity=6, rotary=False, relative=True)),
         ("ChunkAttention(relative)", ChunkAttention(8, 2, chunk=4, left=6, rotary=False, relative=True)),
         *models,  # type: ignore[list-item]
+        ("Retention(closed=False,weighted)", Retention(8, 2, closed=False, weighted=True)),
+        ("DeltaNet(gated,d_head=3)", DeltaNet(8, 2, value_factor=2, short_conv=3, gated=True, d_head=3, soft=1e-6)),
     ]
 
 

@@ -44,8 +44,8 @@ def plan(tier: Tier) -> Plan:
             Figure("bleu_head", f"{what}: BLEU, Transformer of one head"),
         ]
     note = (
-        f"Equal weights (the Transformer's feed-forward is solved for the RNN's number), {settings['steps']:,} steps of "
-        "64 pairs each, one vocabulary for both sides and the output, label smoothing 0.1, norms before the layers. "
+        f"Equal weights (the Transformer's feed-forward is solved for the RNN's number), {settings['steps']:,} steps "
+        "of 64 pairs each, one vocabulary for both sides and the output, label smoothing 0.1, norms before the layers. "
         "Time is one thread's, of the two trainings alone. "
     )
     if full:
@@ -121,8 +121,8 @@ def picture(record: dict[str, Any], trials: list[dict[str, Any]]) -> str:
         title = "The last layer: where each word told (rows) looked in the source (columns)"
         parts.append(word_map(trials[0]["map"], title, "attention"))
     note = (
-        f"{'One seed' if len(trials) == 1 else f'{len(trials)} seeds, a line each'}. Accepted if the Transformer is not "
-        f"behind and takes less time: {'yes' if record['verdict'] == 'PASS' else 'no'}."
+        f"{'One seed' if len(trials) == 1 else f'{len(trials)} seeds, a line each'}. Accepted if the Transformer is "
+        f"not behind and takes less time: {'yes' if record['verdict'] == 'PASS' else 'no'}."
     )
     return draw(answer, note, parts)
 

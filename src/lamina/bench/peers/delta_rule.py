@@ -18,7 +18,7 @@ __all__ = ["FLA", "TRANSFORMERS"]
 
 def _fla(ours: Case) -> Case:
     """[B,H,T,*] inputs; q is scaled by K^-0.5 inside."""
-    chunkwise = _file_of("fla", "ops/delta_rule/naive.py").delta_rule_chunkwise
+    chunkwise = file_of("fla", "ops/delta_rule/naive.py").delta_rule_chunkwise
     scale = ours.leaves["q"].shape[-1] ** 0.5
     leaves = {n: t.transpose(1, 2).contiguous() for n, t in ours.leaves.items()}
     leaves["q"] = scale * leaves["q"]
@@ -35,7 +35,7 @@ def _transformers(ours: Case) -> Case:
     return Case(leaves, lambda given: {"y": chunk(given["q"], given["k"], given["v"], g=none, beta=given["beta"])[0]})
 
 
-def _file_of(package: str, path: str) -> ModuleType:
+def file_of(package: str, path: str) -> ModuleType:
     """One file of an installed package without the package itself: fla's asks for Triton, which this form needs not."""
     spec = importlib.util.find_spec(package)
     where = Path(next(iter(spec.submodule_search_locations))) / path

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lamina.bench.case import Case
 from lamina.bench.peer import Peer
 from lamina.interop.bert import BERT
-from lamina.interop.weights import Weight, give
+from lamina.interop.weights import Weight, give, shapes_of
 
 __all__ = ["BERT_SDPA", "X_TRANSFORMERS"]
 
@@ -27,8 +27,9 @@ def _bert(ours: Case) -> Case:
         attention_probs_dropout_prob=0.0, layer_norm_eps=keys.eps, attn_implementation="sdpa",
     )  # fmt: skip
     theirs = transformers.BertModel(config, add_pooling_layer=False).eval()
-    table = [weight for weight in BERT.table(config.to_dict(), []) if weight.ours.startswith("1.")]
-    theirs.load_state_dict(give({f"1.{name}": t for name, t in model.state_dict().items()}, table), strict=False)
+    table = [weight for weight in BERT.table(config.to_dict(), {}) if weight.ours.startswith("1.")]
+    weights = {f"1.{name}": t for name, t in model.state_dict().items()}
+    theirs.load_state_dict(give(weights, table, shapes_of(theirs.state_dict())), strict=False)
     nn.init.zeros_(theirs.embeddings.token_type_embeddings.weight)
     theirs.embeddings.word_embeddings.requires_grad_(False)  # not used, so without gradient
     theirs.embeddings.token_type_embeddings.requires_grad_(False)
@@ -66,7 +67,7 @@ def _x_transformers(ours: Case) -> Case:
         else:
             table.append(Weight(f"{body}.qkv.weight", tuple(f"{here}.1.to_{part}.weight" for part in "qkv")))
             table.append(Weight(f"{body}.out.weight", (f"{here}.1.to_out.weight",)))
-    theirs.load_state_dict(give(model.state_dict(), table), strict=False)
+    theirs.load_state_dict(give(model.state_dict(), table, shapes_of(theirs.state_dict())), strict=False)
     for norm in theirs.modules():
         if getattr(norm, "unit_offset", False):  # it adds 1 to the weight
             norm.gamma.data -= 1
