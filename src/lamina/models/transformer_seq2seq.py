@@ -37,6 +37,7 @@ class TransformerSeq2Seq(Config):
     positions: Literal["sinusoid", "sinusoid_halves", "none"] = Field(
         "sinusoid", description="halves: sines first, then cosines"
     )
+    scaled: bool = Field(True, description="embeddings times sqrt(d_model), which brings them to the size of the waves")
     capacity: int = Field(256, ge=1, description="frames that the decoder's cache holds: the longest target")
     dropout: float = Field(0.0, ge=0, lt=1)
 
@@ -69,9 +70,8 @@ def _ffn(config: Any) -> Layer:
 
 
 def _places(config: Any) -> list[Layer]:
-    """Embeddings of norm 1 are brought to the size of the waves, sqrt(D)."""
     waves = [Sinusoid(config.d_model, config.positions == "sinusoid_halves")] if config.positions != "none" else []
-    return [Scale(config.d_model, config.d_model**0.5), *waves, *dropout(config)]
+    return [Scale(config.d_model, config.d_model**0.5 if config.scaled else 1.0), *waves, *dropout(config)]
 
 
 TRANSFORMER_SEQ2SEQ = Model(

@@ -48,8 +48,8 @@ def plan(tier: Tier) -> Plan:
     ]
     note = (
         f"Dates and numbers in words, to be written in digits; sources of 3 to {TRAINED} words to learn from, of 5 to "
-        "60 to judge. Without attention the decoder knows what the bidirectional encoder says at the first word, in every "
-        "frame. What is lost is a share of the network's own BLEU at the trained length. "
+        "60 to judge. Without attention the decoder knows what the bidirectional encoder says at the first word, in "
+        "every frame. What is lost is a share of the network's own BLEU at the trained length. "
     )
     if full:
         figures += [
