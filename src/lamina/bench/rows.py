@@ -1,4 +1,4 @@
-"""All rows of the table: the ops, with a state and of one frame, then the layers, steps and encoders made of them."""
+"""All rows of the table: the ops, with a state and of one frame, then the layers and models made of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from lamina.bench.frame_rows import frame_rows
 from lamina.bench.layer_rows import layer_rows
 from lamina.bench.op_rows import op_rows
 from lamina.bench.row import Row
+from lamina.bench.translate_rows import translate_rows
 
 __all__ = ["all_rows", "model_rows"]
 
@@ -16,4 +17,4 @@ def all_rows() -> tuple[Row, ...]:
 
 
 def model_rows() -> tuple[Row, ...]:
-    return (*layer_rows(), *encoder_rows())
+    return (*layer_rows(), *encoder_rows(), *translate_rows())

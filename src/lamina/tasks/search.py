@@ -15,6 +15,8 @@ from lamina.layers import CausalAttention
 
 __all__ = ["Teller", "search"]
 
+ROOM = 16  # frames that a cache has at first; it doubles
+
 
 @dataclass(frozen=True)
 class Teller:
@@ -42,80 +44,98 @@ def search(
     for name, value in (("beams", beams), ("most", most)):
         if value < 1:
             raise UserError(f"{name} {value}: it must be at least 1")
-    decoder = _bounded(teller.decoder, most)
     memory = teller.encode(source)
-    state = decoder.init_state(len(source.mask), memory=memory)
-    run = _greedy if beams == 1 else lambda *given: _beams(*given, beams, length_penalty)
-    return [_until(row, teller.end) for row in run(teller, decoder, state, len(source.mask), most).tolist()]
+    if beams == 1:
+        told = _greedy(_Stream(teller, memory, most))
+    else:
+        each = torch.arange(len(source.mask)).repeat_interleave(beams)
+        told = _beams(_Stream(teller, Seq(memory.values[each], memory.mask[each]), most), beams, length_penalty)
+    return [_until(row, teller.end) for row in told.tolist()]
 
 
-def _bounded(decoder: Layer, most: int) -> Layer:
-    """The decoder with the same weights and caches of at most so many frames: no target is longer."""
-    same = copy.deepcopy(decoder, {id(p): p for p in decoder.parameters()}).eval()
-    for layer in same.modules():
-        if isinstance(layer, CausalAttention) and layer.capacity is not None:
-            layer.capacity = min(layer.capacity, most)
-    return same
+class _Stream:
+    """Targets that are told word by word. The caches of attention grow with them, up to what the decoder holds."""
+
+    def __init__(self, teller: Teller, memory: Seq, most: int) -> None:
+        self.teller, self.memory, self.most, self.rows = teller, memory, most, len(memory.mask)
+        self.decoder = copy.deepcopy(teller.decoder, {id(p): p for p in teller.decoder.parameters()}).eval()
+        caches = [layer for layer in self.decoder.modules() if isinstance(layer, CausalAttention)]
+        self.caches = [(layer, most if layer.capacity is None else min(layer.capacity, most)) for layer in caches]
+        self.length = self.room = 0
+        self.state: State | None = None
+
+    def begin(self) -> Tensor:
+        return torch.full((self.rows,), self.teller.begin)
+
+    def tell(self, tokens: Tensor) -> Tensor:
+        """Logits [B,n_vocab] behind tokens [B]."""
+        if self.length == self.room:
+            self.room = max(ROOM, 2 * self.room)
+            for layer, most in self.caches:
+                layer.capacity = min(self.room, most)
+            wider = self.decoder.init_state(self.rows, memory=self.memory)
+            self.state = wider if self.state is None else trees.map_tensors(_behind, wider, self.state)
+        assert self.state is not None
+        frames, self.state = self.decoder.step(self.teller.stem(Seq.of(tokens[:, None])), self.state)
+        self.length += 1
+        return self.teller.head(frames.values)[:, 0]
+
+    def go_on_from(self, rows: Tensor) -> None:
+        """The beams that go on; nothing is copied where each goes on from itself."""
+        if self.state is not None and not bool((rows == torch.arange(self.rows)).all()):
+            self.state = trees.gather(self.state, rows)
 
 
-def _next(teller: Teller, decoder: Layer, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-    """Logits [B,n_vocab] behind tokens [B]."""
-    frames, state = decoder.step(teller.stem(Seq.of(tokens[:, None])), state)
-    return teller.head(frames.values)[:, 0], state
+def _behind(wider: Tensor, state: Tensor) -> Tensor:
+    """A cache at the end of a wider one that is empty."""
+    return state if wider.shape == state.shape else torch.cat([wider[:, state.shape[1] :], state], 1)
 
 
-def _greedy(teller: Teller, decoder: Layer, state: State, rows: int, most: int) -> Tensor:
+def _greedy(stream: _Stream) -> Tensor:
     """[B,<=most] tokens, whatever they are behind a row's end."""
-    words = [torch.full((rows,), teller.begin)]
-    ended = torch.zeros(rows, dtype=torch.bool)
-    while len(words) <= most and not ended.all():
-        logits, state = _next(teller, decoder, words[-1], state)
-        words.append(logits.argmax(-1))
-        ended |= words[-1] == teller.end
-    return torch.stack(words[1:], 1) if rows else torch.zeros(0, 0, dtype=torch.int64)
+    words, ended = [stream.begin()], torch.zeros(stream.rows, dtype=torch.bool)
+    while len(words) <= stream.most and not ended.all():
+        words.append(stream.tell(words[-1]).argmax(-1))
+        ended |= words[-1] == stream.teller.end
+    return torch.stack(words[1:], 1) if len(words) > 1 else torch.zeros(0, 0, dtype=torch.int64)
 
 
-def _beams(
-    teller: Teller, decoder: Layer, state: State, rows: int, most: int, beams: int, length_penalty: float
-) -> Tensor:
+def _beams(stream: _Stream, beams: int, length_penalty: float) -> Tensor:
     """[B,most] tokens: of each row the best finished beam, or the best that was never finished."""
-    state = trees.gather(state, torch.arange(rows).repeat_interleave(beams))
+    rows, most, end = stream.rows // beams, stream.most, stream.teller.end
     offset = torch.arange(rows)[:, None] * beams
     live = torch.full((rows, beams), -torch.inf)  # sums of log p of the beams that go on
     live[:, 0] = 0.0
-    told = torch.full((rows, beams, most), teller.end)
+    told = torch.full((rows, beams, most), end)
     best, kept = torch.full((rows, beams), -torch.inf), told.clone()  # of the finished ones: scores, words
-    tokens, done = torch.full((rows * beams,), teller.begin), torch.zeros(rows, 1, dtype=torch.bool)
+    tokens, done = stream.begin(), torch.zeros(rows, 1, dtype=torch.bool)
     for length in range(1, most + 1):
-        logits, state = _next(teller, decoder, tokens, state)
-        total = live[..., None] + logits.log_softmax(-1).unflatten(0, (rows, beams))
+        total = live[..., None] + stream.tell(tokens).log_softmax(-1).unflatten(0, (rows, beams))
         n_vocab = total.shape[-1]
         sums, at = total.flatten(1).topk(2 * beams, 1)
         parent, word = at // n_vocab, at % n_vocab
-        ends = word == teller.end
+        ends = word == end
         grown = told.gather(1, parent[..., None].expand(-1, -1, most))
         grown[..., length - 1] = word
         # an end among the best `beams` is finished; the best that do not end go on
         finished = (sums / length**length_penalty).where(ends, -torch.inf).where(~done, -torch.inf)
         finished[:, beams:] = -torch.inf
-        best, first = torch.cat([best, finished], 1).topk(beams, 1)
-        kept = torch.cat([kept, grown], 1).gather(1, first[..., None].expand(-1, -1, most))
+        best, kept = _best(best, kept, finished, grown, beams)
         live, on = sums.where(~ends, -torch.inf).topk(beams, 1)
         told = grown.gather(1, on[..., None].expand(-1, -1, most))
         done |= best[:, -1:] >= live[:, :1] / length**length_penalty
-        if length == most:  # what was never finished counts as it is
-            best, first = torch.cat([best, (live / length**length_penalty).where(~done, -torch.inf)], 1).topk(beams, 1)
-            kept = torch.cat([kept, told], 1).gather(1, first[..., None].expand(-1, -1, most))
         if done.all():
             break
-        state = _moved(state, (offset + parent.gather(1, on)).flatten())
+        stream.go_on_from((offset + parent.gather(1, on)).flatten())
         tokens = told[..., length - 1].flatten()
-    return kept[:, 0]
+    unfinished = (live / most**length_penalty).where(~done, -torch.inf)  # counts as it is
+    return _best(best, kept, unfinished, told, beams)[1][:, 0]
 
 
-def _moved(state: State, rows: Tensor) -> State:
-    """The states of the beams that go on; nothing is copied where each goes on from itself."""
-    return state if bool((rows == torch.arange(len(rows))).all()) else trees.gather(state, rows)
+def _best(scores: Tensor, words: Tensor, more: Tensor, other: Tensor, beams: int) -> tuple[Tensor, Tensor]:
+    """The best of both, [B,beams] scores with their words [B,beams,most]."""
+    found, at = torch.cat([scores, more], 1).topk(beams, 1)
+    return found, torch.cat([words, other], 1).gather(1, at[..., None].expand(-1, -1, words.shape[2]))
 
 
 def _until(row: list[int], end: int) -> list[int]:

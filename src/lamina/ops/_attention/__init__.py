@@ -12,7 +12,7 @@ from lamina.ops.registry import tracing
 
 __all__ = ["Relative", "attention"]
 
-LONG = 256  # keys; from here on it pays to look how many of a cache are filled
+LONG = 32  # keys; from here on it pays to look how many of a cache are filled
 
 
 def attention(
@@ -50,12 +50,16 @@ def attention(
         return _whole(q, k, v)
     mask = k.new_ones(k.shape[:2], dtype=torch.bool) if mask is None else mask
     if everything:
+        if _all(mask, frames):
+            return _whole(q, k, v)
         return _attend(q[:, None], k[:, None], v[:, None], mask[:, None, None])
     reach = before + frames + keys
     left, right = reach if left is None else min(left, reach), reach if right is None else min(right, reach)
     block = max(32, left + right) if chunk is None else chunk  # the queries of a block share their keys
     if frames <= block:
         k, v, mask, before = _filled(k, v, mask, before)
+        if plain and left >= before and right >= k.shape[1] - before - 1 and _all(mask, frames):
+            return _whole(q, k, v)
         q, k, v, mask = q[:, None], k[:, None], v[:, None], mask[:, None]
     else:
         q, k, v, mask = _blocks(q, k, v, mask, before, block, left, right if chunk is None else 0)
@@ -64,6 +68,11 @@ def attention(
     j = torch.arange(k.shape[2], device=q.device)
     near = (j >= i - left) & (j <= i + right) if chunk is None else j >= before - left
     return _attend(q, k, v, near & mask[:, :, None, :] | (i == j), relative, before)[:, :frames]
+
+
+def _all(mask: Tensor, frames: int) -> bool:
+    """Whether a step's one frame may see every key: then no mask is made for it."""
+    return frames == 1 and not tracing() and bool(mask.all())
 
 
 def _whole(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> Tensor:
