@@ -34,9 +34,9 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
+# resemblyzer and torchscale: peers of tests, whose own requirements no longer install and are not needed here
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	# peers of tests whose own requirements no longer install, and are not needed for what is read of them
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt resemblyzer torchscale
 	touch $@
 

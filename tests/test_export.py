@@ -19,7 +19,11 @@ ATTENTION = ["mixer=causal_attention", "n_heads=2", "capacity=64"]
 COPY = "copy:length=16,tokens=2,vocab=8"
 RUNS = {
     "mamba": (transformers.MambaModel, ["d_state=4", "dropout=0.1"]),
-    "transformer": (transformers.GPT2Model, [*ATTENTION, "rotary=false", "activation=silu", "d_ff=24"]),
+    "transformer": (transformers.GPTNeoXModel, [*ATTENTION, "activation=gelu_tanh"]),
+    "transformer without positions": (
+        transformers.GPT2Model,
+        [*ATTENTION, "rotary=false", "activation=silu", "d_ff=24"],
+    ),
     "retnet": (transformers.LlamaModel, [*ATTENTION, "eps=1e-5"]),
     "bert": (transformers.BertModel, ["n_heads=2", "capacity=64", "dropout=0.1"]),
 }
@@ -35,7 +39,7 @@ def _trained(name, folder, keys, data=COPY):
 @torch.no_grad()
 def test_transformers_computes_what_the_run_does(name, tmp_path, capsys):
     kind, keys = RUNS[name]
-    _trained(name, tmp_path / "run", keys)
+    _trained(name.split()[0], tmp_path / "run", keys)
     assert _run(["export", str(tmp_path / "run"), str(tmp_path / "hf"), "--to", "hf"]) == 0
     assert f"in {tmp_path / 'hf'} (config.json, head.safetensors, model.safetensors)" in capsys.readouterr().out
     task, tokens = load_run(tmp_path / "run").task, torch.randint(8, (4, 20))
@@ -100,7 +104,7 @@ def run(tmp_path):
          "gru has no family among Hugging Face's that is written here; these have: bert, transformer, mamba, retnet"),
         ("transformer", ["n_heads=2"], COPY,
          "mixer='window_attention' has no place in a Hugging Face model, only mixer='causal_attention'"),
-        ("transformer", [*ATTENTION], COPY, "rotary=True has no place in a Hugging Face"),
+        ("transformer", [*ATTENTION, "norm=post"], COPY, "norm='post' has no place in a Hugging Face model"),
         ("retnet", ["n_heads=2"], COPY, "mixer='retention' has no place in a Hugging Face"),
         ("mamba", ["selective=false"], COPY, "selective=False has no place"),
         ("mamba", ["short_conv=0"], COPY, "short_conv=0 has no place"),

@@ -14,10 +14,18 @@ pytestmark = pytest.mark.interop
 FAMILIES = {
     "Mamba": {"hidden_size": 32, "num_hidden_layers": 3, "state_size": 8, "expand": 2, "conv_kernel": 3},
     "GPT2": {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 40, "bos_token_id": 1, "eos_token_id": 2},
+    "GPTNeoX": {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48,
+                "max_position_embeddings": 40, "use_parallel_residual": False, "rotary_pct": 1.0, "bos_token_id": 1,
+                "eos_token_id": 2},
     "Llama": {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
               "intermediate_size": 48, "max_position_embeddings": 40},
 }  # fmt: skip
-LM = {"Mamba": "MambaForCausalLM", "GPT2": "GPT2LMHeadModel", "Llama": "LlamaForCausalLM"}
+LM = {
+    "GPTNeoX": "GPTNeoXForCausalLM",
+    "Mamba": "MambaForCausalLM",
+    "GPT2": "GPT2LMHeadModel",
+    "Llama": "LlamaForCausalLM",
+}
 
 
 def _peer(family, head, **keys):
@@ -25,8 +33,11 @@ def _peer(family, head, **keys):
     return stirred(getattr(transformers, LM[family] if head else f"{family}Model")(config))
 
 
-@pytest.mark.parametrize("head", ["plain", "tied", "own"])
-@pytest.mark.parametrize("family", FAMILIES)
+CASES = [(family, head) for family in FAMILIES for head in ("plain", "tied", "own")]
+CASES.remove(("GPTNeoX", "tied"))  # its head is its own
+
+
+@pytest.mark.parametrize(("family", "head"), CASES)
 @torch.no_grad()
 def test_same_numbers_as_a_whole_and_as_a_stream(family, head, tmp_path):
     peer = _peer(family, head != "plain", tie_word_embeddings=head == "tied")
@@ -160,6 +171,8 @@ def test_mamba_as_its_authors_saved_it(tmp_path):
     [
         ("Mamba", {"use_bias": True}, "use_bias=True is not built here"),
         ("Mamba", {"time_step_rank": 5}, "time_step_rank=5 is not built here"),
+        ("GPTNeoX", {"use_parallel_residual": True}, "use_parallel_residual=True is not built here, only False"),
+        ("GPTNeoX", {"rotary_pct": 0.25}, "rotary_pct=0.25 is not built here, only 1.0"),
         ("GPT2", {"activation_function": "swish"}, "activation_function='swish' is not built here, only gelu_new"),
         ("GPT2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx=True is not built"),
         ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}, "rope_type='linear'"),

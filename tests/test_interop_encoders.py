@@ -149,3 +149,12 @@ def test_a_norm_over_all_frames_is_refused(tmp_path):
     torch.save(weights, tmp_path / "theirs.pt")
     with pytest.raises(UserError, match="use_group_norm=True, a norm over all frames of a row, is not built here"):
         lamina.load(tmp_path / "theirs.pt", n_heads=H)
+
+
+def test_a_weight_that_is_gone(tmp_path):
+    whole = _encoder("pre", True).state_dict()
+    for gone in ("layers.0.linear1.weight", "layers.1.norm2.bias"):
+        torch.save({n: t for n, t in whole.items() if n != gone}, tmp_path / "theirs.pt")
+        with pytest.raises(UserError, match=rf"theirs\.pt: (has|holds) no '{gone}'") as error:
+            lamina.load(tmp_path / "theirs.pt", n_heads=H, norm="pre")
+        assert "config.json: has no" not in str(error.value)

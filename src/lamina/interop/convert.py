@@ -13,6 +13,7 @@ from lamina.interop.bert import BERT
 from lamina.interop.decoder import ACTIVATIONS, GPT2, LLAMA
 from lamina.interop.family import Family
 from lamina.interop.mamba import MAMBA
+from lamina.interop.neox import NEOX
 from lamina.interop.weights import give
 from lamina.layers import Embedding
 from lamina.models.stack import swiglu_width
@@ -25,8 +26,8 @@ Plain = dict[str, Any]
 def converted(stem: nn.Module | None, backbone: nn.Module) -> tuple[Plain, dict[str, Tensor]]:
     """config.json and weights of a family's model of frames, [B,T] tokens -> [B,T,d_model], from a task's two parts.
 
-    The families: bert, transformer with mixer=causal_attention and rotary=False (GPT-2), mamba, and retnet with
-    mixer=causal_attention (Llama). A UserError names the key that none of them has.
+    The families: bert, mamba, transformer with mixer=causal_attention (GPT-NeoX, without rotary positions GPT-2), and
+    retnet with mixer=causal_attention (Llama). A UserError names the key that none of them has.
     """
     name = str(getattr(backbone, "name", type(backbone).__name__))
     if name not in KINDS:
@@ -35,9 +36,8 @@ def converted(stem: nn.Module | None, backbone: nn.Module) -> tuple[Plain, dict[
         )
     if not isinstance(stem, Embedding):
         raise UserError(f"Hugging Face's models take tokens alone, and this {name} has {_what(stem)} in front")
-    family, made = KINDS[name]
-    config = made(backbone.config.model_dump())  # type: ignore[union-attr, operator]
-    config = {"model_type": family.name, "vocab_size": stem.n_vocab, "dtype": "float32"} | config
+    family, said = KINDS[name](backbone.config.model_dump())  # type: ignore[union-attr, operator]
+    config = {"model_type": family.name, "vocab_size": stem.n_vocab, "dtype": "float32"} | said
     ours = {f"0.{n}": t for n, t in stem.state_dict().items()} | {f"1.{n}": t for n, t in backbone.state_dict().items()}
     ours |= _nothing(family, config, stem)
     return config, give(ours, family.table(config, {}), {})
@@ -63,12 +63,12 @@ def _only(keys: Plain, **values: Any) -> None:
             raise UserError(f"{key}={keys[key]!r} has no place in a Hugging Face model, only {key}={value!r}")
 
 
-def _mamba(keys: Plain) -> Plain:
+def _mamba(keys: Plain) -> tuple[Family, Plain]:
     _only(keys, mixer="mamba", selective=True)
     if not keys["short_conv"]:
         raise UserError("short_conv=0 has no place in a Hugging Face model, only a convolution of one tap and more")
     d_model = keys["d_model"]
-    return {
+    return MAMBA, {
         "architectures": ["MambaModel"],
         "hidden_size": d_model,
         "intermediate_size": keys["expand"] * d_model,
@@ -81,10 +81,24 @@ def _mamba(keys: Plain) -> Plain:
     }
 
 
-def _gpt2(keys: Plain) -> Plain:
-    _only(keys, mixer="causal_attention", rotary=False, relative=False, short_conv=0, norm="pre")
+def _transformer(keys: Plain) -> tuple[Family, Plain]:
+    _only(keys, mixer="causal_attention", relative=False, short_conv=0, norm="pre")
     activation = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == keys["activation"])
-    return {
+    if keys["rotary"]:
+        return NEOX, {
+            "architectures": ["GPTNeoXModel"],
+            "hidden_size": keys["d_model"],
+            "intermediate_size": keys["d_ff"] or 4 * keys["d_model"],
+            "num_hidden_layers": keys["n_layers"],
+            "num_attention_heads": keys["n_heads"],
+            "max_position_embeddings": keys["capacity"],
+            "hidden_act": activation,
+            "use_parallel_residual": False,
+            "rotary_pct": 1.0,
+            "hidden_dropout": keys["dropout"],
+            **NO_ENDS,
+        }
+    return GPT2, {
         "architectures": ["GPT2Model"],
         "n_embd": keys["d_model"],
         "n_layer": keys["n_layers"],
@@ -97,9 +111,9 @@ def _gpt2(keys: Plain) -> Plain:
     }
 
 
-def _llama(keys: Plain) -> Plain:
+def _llama(keys: Plain) -> tuple[Family, Plain]:
     _only(keys, mixer="causal_attention", rotary=True, relative=False, short_conv=0)
-    return {
+    return LLAMA, {
         "architectures": ["LlamaModel"],
         "hidden_size": keys["d_model"],
         "intermediate_size": keys["d_ff"] or swiglu_width(keys["d_model"]),
@@ -112,8 +126,8 @@ def _llama(keys: Plain) -> Plain:
     }
 
 
-def _bert(keys: Plain) -> Plain:
-    return {
+def _bert(keys: Plain) -> tuple[Family, Plain]:
+    return BERT, {
         "architectures": ["BertModel"],
         "hidden_size": keys["d_model"],
         "intermediate_size": keys["d_ff"] or 4 * keys["d_model"],
@@ -128,9 +142,9 @@ def _bert(keys: Plain) -> Plain:
 
 
 NO_ENDS = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))  # bytes and symbols have no such tokens
-KINDS: dict[str, tuple[Family, Callable[[Plain], Plain]]] = {
-    "bert": (BERT, _bert),
-    "transformer": (GPT2, _gpt2),
-    "mamba": (MAMBA, _mamba),
-    "retnet": (LLAMA, _llama),
+KINDS: dict[str, Callable[[Plain], tuple[Family, Plain]]] = {
+    "bert": _bert,
+    "transformer": _transformer,
+    "mamba": _mamba,
+    "retnet": _llama,
 }

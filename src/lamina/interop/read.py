@@ -70,10 +70,13 @@ def _filled(family: Family, config: dict[str, Any], weights: dict[str, Tensor], 
         network = family.build(config, shapes)
         network.load_state_dict(take(weights, family.table(config, shapes), family.ignored, network.state_dict()))
     except KeyError as error:
-        raise UserError(f"{path / 'config.json'}: has no {error.args[0]!r}, which a {family.name} needs") from None
+        missing = error.args[0]
+        where = path if family.recognises or "." in missing else path / "config.json"  # a name has dots, a key has none
+        raise UserError(f"{where}: has no {missing!r}, which a {family.name} needs") from None
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
-        raise UserError(f"{path}: the weights do not fit its config.json ({first})") from None
+        fit = "each other" if family.recognises else "its config.json"
+        raise UserError(f"{path}: the weights do not fit {fit} ({first})") from None
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
     network.family, network.source, network.shapes = family.name, config, shapes
@@ -96,10 +99,11 @@ def _family(config: dict[str, Any], path: Path) -> Family:
 
 def _options(family: Family, given: dict[str, Any], path: Path) -> dict[str, Any]:
     """The family's options with what is given."""
+    if given and not family.options:
+        raise UserError(f"{path}: a {family.name} checkpoint takes no options; leave out {_all(given)}")
     for name in given:
         if name not in family.options:
-            hint = nearest(name, family.options, "option") if family.options else "a {} checkpoint takes no options"
-            raise UserError(f"{path}: {str(hint).format(family.name)}")
+            raise UserError(f"{path}: {nearest(name, family.options, 'option')}")
     found = family.options | given
     for name, value in found.items():
         if value is NEEDED:

@@ -10,6 +10,7 @@ from lamina.interop.family import Family
 from lamina.interop.mamba import MAMBA, MAMBA_SSM
 from lamina.interop.marian import MARIAN
 from lamina.interop.memory import FLA_DELTANET, FLA_GATED_DELTANET, FLA_RETNET
+from lamina.interop.neox import NEOX
 from lamina.interop.recurrent import RECURRENT
 from lamina.interop.torchscale import TORCHSCALE_RETNET
 
@@ -17,7 +18,7 @@ __all__ = ["FAMILIES", "FILES", "REFUSED"]
 
 FAMILIES: dict[str, Family] = {
     family.name: family
-    for family in (BERT, GPT2, LLAMA, MARIAN, MAMBA, MAMBA_SSM, FLA_DELTANET, FLA_GATED_DELTANET, FLA_RETNET)
+    for family in (BERT, GPT2, NEOX, LLAMA, MARIAN, MAMBA, MAMBA_SSM, FLA_DELTANET, FLA_GATED_DELTANET, FLA_RETNET)
 }
 # the first that recognises a file has it
 FILES: tuple[Family, ...] = (RECURRENT, TORCHSCALE_RETNET, ENCODER, CONFORMER)
