@@ -10,6 +10,7 @@ from torch import nn
 
 from lamina import models
 from lamina.core.config import UserError, nearest
+from lamina.interop import alexnet
 from lamina.interop.bert import BERT
 from lamina.interop.decoder import GPT2, LLAMA
 from lamina.interop.family import Family, Pretrained
@@ -28,9 +29,12 @@ def load(path: str | Path) -> nn.Module:
     """A model with its weights, in evaluation mode: from a folder that `save` wrote, or from others' config.json and
     model.safetensors (also in shards), whose family its `model_type` tells. Nothing is unpickled.
 
-    The first gives the model that was saved, the second a `Pretrained`: stem, backbone and head as one layer.
+    The first gives the model that was saved, the second a `Pretrained`: stem, backbone and head as one layer. A file
+    with a state dict alone is known by its names: torchvision's alexnet gives an `alexnet` of one tower.
     """
     path = Path(path)
+    if path.is_file():
+        return _bare(path)
     config = read_config(path)
     if "schema" in config:
         return models.load(path)
@@ -58,7 +62,13 @@ def load(path: str | Path) -> nn.Module:
 
 
 def export(network: nn.Module, folder: str | Path) -> None:
-    """Writes what `load` made of others' folder back in their layout: config.json and model.safetensors."""
+    """Writes what `load` made of others' folder back in their layout: config.json and model.safetensors.
+
+    An alexnet of one tower goes to one FILE.safetensors, which torchvision's alexnet reads.
+    """
+    if alexnet.is_one(network):
+        alexnet.write(network, Path(folder))
+        return
     if not isinstance(network, Pretrained) or network.family not in FAMILIES:
         raise UserError(f"this {type(network).__name__} was not loaded from a Hugging Face folder; use lamina.save")
     folder = Path(folder)
@@ -73,6 +83,17 @@ def blocks(network: Pretrained) -> list[str]:
     """The paths of its blocks, in order, for `lamina.taps`."""
     family = FAMILIES[network.family]
     return [family.block(network.source, i) for i in range(network.source[family.depth])]
+
+
+def _bare(path: Path) -> nn.Module:
+    """What a file holds that has no config.json beside it."""
+    weights = read_weights(path)
+    if not alexnet.recognises({name: tuple(tensor.shape) for name, tensor in weights.items()}):
+        raise UserError(
+            f"{path}: its names ({next(iter(weights))}, ...) are of no kind that is known without a config.json, only "
+            "torchvision's alexnet is; give the folder where config.json lies"
+        )
+    return alexnet.filled(weights, path)
 
 
 def _family(config: dict[str, Any], path: Path) -> Family:
