@@ -15,7 +15,7 @@ import typer
 __all__ = ["DATA_HELP", "folder_name", "keys_of", "number", "register"]
 
 DATA_HELP = (
-    "digits, mnist, adding; tokens: copy, induction, mqar, parity, modular, text, with options such as "
+    "digits, mnist, cifar10, adding; tokens: copy, induction, mqar, parity, modular, text, with options such as "
     "mqar:pairs=16,length=128; or your own FILE.npz with x and y, or FILE.txt."
 )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from lamina.data import file, named
 from lamina.data.batch import Batches, batches, shard
 from lamina.data.check import check
+from lamina.data.cifar import cifar10
 from lamina.data.copying import copy
 from lamina.data.dataset import NOT_ASKED, DataSet, Split
 from lamina.data.image import digits, mnist
@@ -37,8 +38,8 @@ __all__ = [
 ]
 
 DATA: dict[str, Callable[..., DataSet]] = {
-    "adding": adding, "copy": copy, "digits": digits, "induction": induction, "mnist": mnist, "modular": modular,
-    "mqar": mqar, "parity": parity, "text": text,
+    "adding": adding, "cifar10": cifar10, "copy": copy, "digits": digits, "induction": induction, "mnist": mnist,
+    "modular": modular, "mqar": mqar, "parity": parity, "text": text,
 }  # fmt: skip
 FILES: dict[str, Callable[[str], DataSet]] = {file.SUFFIX: file.from_file, ".txt": text_file}
 
