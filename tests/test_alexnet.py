@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 import lamina
+from claim_parts import drawn, quiet
 from lamina import data, interop
 from lamina.compare.budget import count, solve
 from lamina.core.cost import params
 from lamina.layers.image import ResponseNorm
+from lamina.reproduce import CLAIMS
 
 VARIANTS = ("two_towers", "one_tower")
 PUBLISHED = {"width": 32, "d_ff": 4096, "image": 224, "n_classes": 1000}
@@ -194,3 +196,39 @@ def test_only_torchvisions_form_is_written(tmp_path: Path) -> None:
     for other in (lamina.create("alexnet"), lamina.create("alexnet", variant="one_tower")):
         with pytest.raises(lamina.UserError, match=r"use lamina\.save"):
             interop.export(other, tmp_path / "a.safetensors")
+
+
+# ---- the claim
+
+
+def test_the_claims_rules() -> None:
+    for tier in ("ci", "full"):
+        plan = CLAIMS["alexnet"].plan(tier)
+        rules = {f.key: f.accept for f in plan.figures if f.accept}
+        assert rules == {"sooner": "< 1", "gap": "< 1", "logits": "<= 0.0001"}
+    assert plan.seeds == (0, 1, 2)
+    assert plan.settings["data"] == "cifar10"
+    assert plan.settings["whole"] == {"width": 32, "d_ff": 4096, "n_classes": 1000}
+
+
+def test_the_experiment_at_a_small_size(tmp_path: Path) -> None:
+    claim = CLAIMS["alexnet"]
+    settings = claim.plan("ci").settings
+    settings["soon"] |= {"side": 8, "channels": [6, 6, 8], "rates": {"relu": 0.05, "tanh": 0.05}, "passes": 6}
+    settings["dropout"] |= {"images": 128, "width": 2, "d_ff": 16, "passes": 5}
+    settings["whole"] |= {"width": 2, "d_ff": 8, "n_classes": 5}
+    found = claim.trial(settings, 0, tmp_path, quiet)
+    figures = found["figures"]
+    for kind in ("relu", "tanh"):
+        curve = found["soon"][kind]["curve"]
+        assert [len(curve[0]), curve[0][0]] == [2, 0.0]
+        assert (curve[-1][1] <= 25) is (figures[kind] is not None)
+        assert all(error > 25 for _, error in curve[:-1])
+    assert figures["sooner"] == pytest.approx(figures["relu"] / figures["tanh"])
+    inside, outside = found["gaps"]["with"], found["gaps"]["without"]
+    assert inside["gap"] == pytest.approx(inside["test"] - inside["train"])
+    assert figures["gap"] == pytest.approx(inside["gap"] / outside["gap"])
+    assert figures["with"] == pytest.approx(inside["test_error"] - inside["train_error"])
+    assert [len(row) for row in inside["curve"]] == [3] * len(inside["curve"])
+    assert figures["logits"] < 1e-5
+    drawn(claim, settings, found)
