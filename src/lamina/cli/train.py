@@ -15,9 +15,9 @@ import typer
 __all__ = ["DATA_HELP", "folder_name", "keys_of", "number", "register"]
 
 DATA_HELP = (
-    "digits, mnist, adding; tokens: copy, induction, mqar, parity, modular, text, with options such as "
-    "mqar:pairs=16,length=128; or your own FILE.npz with x and y, or FILE.txt; texts with labels: FILE.tsv, .csv, "
-    ".jsonl; to pretrain on: mlm, mlm:FILE.txt."
+    "digits, mnist, cifar10, adding; tokens: copy, induction, mqar, parity, modular, text, with options such as "
+    "mqar:pairs=16,length=128; pairs of texts: dates, multi30k, pairs:FILE.tsv; or your own FILE.npz with x and y, or "
+    "FILE.txt; texts with labels: FILE.tsv, .csv, .jsonl; to pretrain on: mlm, mlm:FILE.txt."
 )
 
 

@@ -69,8 +69,9 @@ def solve(name: str, dataset: DataSet, budget: int, fixed: dict[str, Any] | None
 class _Search:
     def __init__(self, row: Model, dataset: DataSet, budget: int, fixed: dict[str, Any], taps: int) -> None:
         self.row, self.dataset, self.budget, self.fixed, self.taps = row, dataset, budget, fixed, taps
-        self.knobs = [knob for knob in row.knobs if knob.key not in fixed]
         config = row.config_of(fixed).of(fixed, row.name)
+        # a variant of fixed sizes has no such keys
+        self.knobs = [k for k in row.knobs if k.key not in fixed and k.key in type(config).model_fields]
         # a knob without a value of its own, such as d_ff = 4 * d_model, follows the others
         self.own = {k.key: getattr(config, k.key) for k in self.knobs if getattr(config, k.key) is not None}
         self.known: dict[tuple[tuple[str, int], ...], int] = {}

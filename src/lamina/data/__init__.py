@@ -11,6 +11,7 @@ from lamina.core.config import UserError
 from lamina.data import file, marked, named
 from lamina.data.batch import Batches, batches, shard
 from lamina.data.check import check
+from lamina.data.cifar import cifar10
 from lamina.data.copying import copy
 from lamina.data.dataset import NOT_ASKED, DataSet, Split
 from lamina.data.dates import dates
@@ -45,8 +46,8 @@ __all__ = [
 ]
 
 DATA: dict[str, Callable[..., DataSet]] = {
-    "adding": adding, "copy": copy, "dates": dates, "digits": digits, "induction": induction, "mlm": mlm,
-    "mnist": mnist, "modular": modular, "mqar": mqar, "multi30k": multi30k, "parity": parity, "text": text,
+    "adding": adding, "cifar10": cifar10, "copy": copy, "dates": dates, "digits": digits, "induction": induction,
+    "mlm": mlm, "mnist": mnist, "modular": modular, "mqar": mqar, "multi30k": multi30k, "parity": parity, "text": text,
 }  # fmt: skip
 FILES: dict[str, Callable[[str], DataSet]] = {file.SUFFIX: file.from_file, ".txt": text_file}
 # before a file, as in mlm:FILE.txt,length=64: how it is read, and which files

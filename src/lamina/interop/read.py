@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lamina import models
 from lamina.core.config import UserError, nearest
+from lamina.interop import alexnet
 from lamina.interop.family import NEEDED, Family, Pretrained
 from lamina.interop.files import read_config, read_weights
 from lamina.interop.hub import local
@@ -25,8 +26,9 @@ def load(path: str | Path, **options: Any) -> nn.Module:
     family its names tell. org/name where no such folder is comes from the Hugging Face Hub (pip install 'lamina[hub]').
     Nothing is unpickled, and no code is fetched.
 
-    The first gives the model that was saved, the others a `Pretrained`: stem, backbone and head as one layer. options:
-    what the weights cannot tell, such as n_heads of a state dict (docs/interop.md lists them).
+    The first gives the model that was saved, torchvision's alexnet an `alexnet`, the others a `Pretrained`: stem,
+    backbone and head as one layer. options: what the weights cannot tell, such as n_heads of a state dict
+    (docs/interop.md lists them).
     """
     path = local(path)
     if path.is_file():
@@ -45,10 +47,12 @@ def load(path: str | Path, **options: Any) -> nn.Module:
     return _filled(family, config | _options(family, options, path), weights, path)
 
 
-def _from_file(path: Path, options: dict[str, Any]) -> Pretrained:
+def _from_file(path: Path, options: dict[str, Any]) -> nn.Module:
     """What a state dict holds that has no config.json beside it."""
     weights = read_weights(path)
     shapes = shapes_of(weights)
+    if alexnet.recognises(shapes):
+        return alexnet.filled(weights, path)
     for family in FILES:
         if family.recognises is not None and family.read is not None and family.recognises(shapes):
             given = _options(family, options, path)
@@ -59,7 +63,7 @@ def _from_file(path: Path, options: dict[str, Any]) -> Pretrained:
             return _filled(family, config, weights, path)
     raise UserError(
         f"{path}: no config.json says what it is, and its names ({next(iter(shapes))}, ...) are none of those read so: "
-        f"{', '.join(family.name for family in FILES)}"
+        f"{', '.join(family.name for family in FILES)}, alexnet"
     )
 
 

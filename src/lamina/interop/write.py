@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina.core.config import UserError
+from lamina.interop import alexnet
 from lamina.interop.convert import converted
 from lamina.interop.family import Family, Pretrained
 from lamina.interop.registry import FAMILIES, FILES
@@ -33,9 +34,13 @@ def export(network: nn.Module, path: str | Path) -> None:
     """Writes what `load` made of others' files back in their layout, also after training.
 
     What came from a folder goes to a folder: config.json, and the weights under the name that the family has for them.
-    A state dict goes to one file, whose name ends in .safetensors.
+    A state dict goes to one file, whose name ends in .safetensors; so does an alexnet of one tower, as torchvision's.
     """
-    family, path = family_of(network), Path(path)
+    path = Path(path)
+    if alexnet.is_one(network):
+        alexnet.write(network, path)
+        return
+    family = family_of(network)
     weights = give(network.state_dict(), family.table(network.source, network.shapes), network.shapes)
     if family.recognises is not None:
         if path.suffix != ".safetensors":

@@ -6,10 +6,11 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lamina.layers.pointwise import ACTIVATIONS
 
-__all__ = ["ConvBlock", "Dense"]
+__all__ = ["ConvBlock", "Dense", "ResponseNorm"]
 
 
 class ConvBlock(nn.Module):
@@ -25,6 +26,23 @@ class ConvBlock(nn.Module):
         # pooling first: both are monotone for the activations used, and a quarter of the values is left
         y: Tensor = ACTIVATIONS[self.activation](self.pool(self.conv(x)))
         return y
+
+
+class ResponseNorm(nn.Module):
+    """Local response normalisation: each map by its neighbours at the same place (Krizhevsky et al. 2012).
+
+        y[c] = x[c] / (k + alpha sum_{|j-c| <= n/2} x[j]^2)^beta          n = 5, k = 2, alpha = 1e-4, beta = 0.75
+
+    [B,C,F,F] -> [B,C,F,F]; the sum ends at the first and the last map.
+    """
+
+    n, k, alpha, beta = 5, 2.0, 1e-4, 0.75
+
+    def forward(self, x: Tensor) -> Tensor:
+        # F.local_response_norm (whose alpha is n times the paper's) pools in three dimensions: twice the time on a CPU
+        squares = F.pad(x * x, (0, 0, 0, 0, self.n // 2, self.n // 2))
+        near = sum(squares[:, j : j + x.shape[1]] for j in range(self.n))
+        return x / (self.k + self.alpha * near).pow(self.beta)
 
 
 class Dense(nn.Module):

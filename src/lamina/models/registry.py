@@ -3,6 +3,7 @@
 from inspect import cleandoc
 
 from lamina.layers import MIXERS
+from lamina.models.alexnet import ALEXNET
 from lamina.models.bert import BERT
 from lamina.models.conformer import CONFORMER
 from lamina.models.hybrid import ATTENTION_LSTM, HYBRID
@@ -38,6 +39,6 @@ MODELS = MIXER_ROWS | {
     row.name: row
     for row in (
         MLP, RNN, LSTM, GRU, LENET, TRANSFORMER, LINEAR_ATTENTION, RETNET, MAMBA, GATED_RETENTION, DELTANET, YOCO,
-        HYBRID, ATTENTION_LSTM, CONFORMER, BERT, SEQ2SEQ, TRANSFORMER_SEQ2SEQ,
+        HYBRID, ATTENTION_LSTM, CONFORMER, BERT, SEQ2SEQ, TRANSFORMER_SEQ2SEQ, ALEXNET,
     )
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lamina.core.config import nearest
 from lamina.reproduce import (
     additive,
+    alexnet,
     bert,
     deltanet,
     gated_retention,
@@ -27,7 +28,20 @@ __all__ = [
 
 CLAIMS: dict[str, Claim] = {
     module.CLAIM.name: module.CLAIM
-    for module in (mlp, lstm, lenet, mamba, retnet, gated_retention, deltanet, yoco, bert, additive, transformer)
+    for module in (
+        mlp,
+        lstm,
+        lenet,
+        alexnet,
+        mamba,
+        retnet,
+        gated_retention,
+        deltanet,
+        yoco,
+        bert,
+        additive,
+        transformer,
+    )  # fmt: skip
 }
 
 

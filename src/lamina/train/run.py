@@ -52,6 +52,8 @@ class Order:
         keys = dict(self.keys)
         if row.view == "image":
             keys.setdefault("n_classes", dataset.n_out)
+            if dataset.kind == "image" and "d_in" in row.config_of(keys).model_fields:
+                keys.setdefault("d_in", dataset.shape[0])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             task = make(dataset, row, models.create(self.model, **keys), taps=self.taps)
