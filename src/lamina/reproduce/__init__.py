@@ -26,23 +26,10 @@ __all__ = [
     "reproduce",
 ]  # fmt: skip
 
-CLAIMS: dict[str, Claim] = {
-    module.CLAIM.name: module.CLAIM
-    for module in (
-        mlp,
-        lstm,
-        lenet,
-        alexnet,
-        mamba,
-        retnet,
-        gated_retention,
-        deltanet,
-        yoco,
-        bert,
-        additive,
-        transformer,
-    )  # fmt: skip
-}
+_MODULES = (
+    mlp, lstm, lenet, alexnet, mamba, retnet, gated_retention, deltanet, yoco, bert, additive, transformer,
+)  # fmt: skip
+CLAIMS: dict[str, Claim] = {module.CLAIM.name: module.CLAIM for module in _MODULES}
 
 
 def find(name: str) -> Claim:

@@ -27,7 +27,7 @@ def plan(tier: Tier) -> Plan:
             "keys": {"d_model": 128 if full else 64},
             "steps": 3000 if full else 600,
             "batch_size": 64,
-            "rates": [2e-3, 5e-3] if full else [5e-3],
+            "rates": [5e-3, 1e-2] if full else [1e-2],
         },
         "beams": 4 if full else 1,
     }

@@ -26,7 +26,7 @@ def plan(tier: Tier) -> Plan:
         "rnn": {"d_model": 256, "dropout": 0.2} if full else {"d_model": 64},
         "transformer": {"d_model": 256, "n_layers": 3, "dropout": 0.2} if full else {"d_model": 64, "n_layers": 2},
         "ablations": {"places": {"positions": "none"}, "head": {"n_heads": 1}} if full else {},
-        "steps": 2000 if full else 600,
+        "steps": 2000 if full else 1200,
         "batch_size": 64,
         "rates": {"rnn": [2e-3], "transformer": [1e-3]} if full else {"rnn": [1e-2], "transformer": [5e-3]},
         "beams": 4 if full else 1,
