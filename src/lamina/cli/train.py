@@ -33,6 +33,10 @@ def train(
     batch_size: Annotated[int, typer.Option(help="Examples an update, of all processes together.")] = 64,
     params: Annotated[str | None, typer.Option(help="Solve the size for so many weights: 60k, 1.5M.")] = None,
     key: Annotated[list[str] | None, typer.Option("--set", help="A key of the model: d_model=64. Repeat.")] = None,
+    companions: Annotated[
+        str | None,
+        typer.Option(help="Hidden outputs that answer too in training: how many, or their paths, such as 0.1,1.1."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default runs/train-MODEL-DATA.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -48,6 +52,8 @@ def train(
     lamina train gru mine.npz --params 60k --json
 
     lamina train lstm mqar:pairs=8,length=64 --steps 2000
+
+    lamina train lstm digits --set n_layers=4 --companions 2            (0: none, also where the model has its own)
 
     lamina train gru my.txt                          (then: lamina generate runs/train-gru-my --prompt "The ")
 
@@ -65,7 +71,7 @@ def train(
 
         budget = number(params, "--params")
         keys = solve(name, dataset, budget, keys).required(name, budget).keys
-    order = Order(name, keys, sets.where(data), steps, lr, seed, batch_size)
+    order = Order(name, keys, sets.where(data), steps, lr, seed, batch_size, companions=taps_of(companions))
     folder = out or Path("runs") / f"train-{name}-{folder_name(order.data)}"
     with _progress(steps, as_json) as on_step:
         facts = train_run(order, dataset, folder, on_step=on_step)
@@ -100,6 +106,13 @@ def keys_of(pairs: list[str]) -> dict[str, Any]:
         except ValueError:
             keys[key.replace("-", "_")] = value
     return keys
+
+
+def taps_of(text: str | None) -> int | list[str] | None:
+    """ "2" -> 2, "1,3" -> ["1", "3"]; "1," is the one path 1."""
+    if text is None or text.isdecimal():
+        return None if text is None else int(text)
+    return [path.strip() for path in text.split(",") if path.strip()]
 
 
 def folder_name(data: str) -> str:

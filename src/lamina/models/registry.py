@@ -5,6 +5,7 @@ from inspect import cleandoc
 from lamina.layers import MIXERS
 from lamina.models.bert import BERT
 from lamina.models.conformer import CONFORMER
+from lamina.models.dsn import DSN
 from lamina.models.hybrid import ATTENTION_LSTM, HYBRID
 from lamina.models.lenet import LENET
 from lamina.models.mamba import MAMBA
@@ -36,6 +37,6 @@ MODELS = MIXER_ROWS | {
     row.name: row
     for row in (
         MLP, RNN, LSTM, GRU, LENET, TRANSFORMER, LINEAR_ATTENTION, RETNET, MAMBA, GATED_RETENTION, DELTANET, YOCO,
-        HYBRID, ATTENTION_LSTM, CONFORMER, BERT,
+        HYBRID, ATTENTION_LSTM, CONFORMER, BERT, DSN,
     )
 }  # fmt: skip

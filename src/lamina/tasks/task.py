@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
@@ -40,6 +40,7 @@ class Task(nn.Module, ABC):
     """
 
     metric: Metric
+    done = 0.0  # the share of the training that is behind, 0 to 1; set before each step
 
     def __init__(self, view: View, backbone: nn.Module, n_out: int, *, own_head: bool = False, taps: int = 0) -> None:
         super().__init__()
@@ -68,6 +69,10 @@ class Task(nn.Module, ABC):
         """The metric summed over the batch's answers, and their count; both scalars."""
         found, count = self.each(prediction, batch)
         return found.sum(), count.sum()
+
+    def identity(self) -> dict[str, Any]:
+        """What a run must share with this task to go on with it, beside model, data and settings; plain JSON."""
+        return {}
 
     @abstractmethod
     def pool(self, frames: Seq, batch: Batch) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,7 +30,8 @@ RUN, HISTORY, AROUND = "run.json", "history.json", "task.safetensors"
 class Order:
     """What is asked for: a model and its keys, a data set (a name, or a file), and how to train.
 
-    taps: of a short convolution behind the stem, 0 for none.
+    taps: of a short convolution behind the stem, 0 for none. companions: hidden outputs that answer too in training, so
+    many or their paths; None those of the model, 0 for none.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Order:
     seed: int = 0
     batch_size: int = 64
     taps: int = 0
+    companions: int | list[str] | None = None
 
     def build(self, dataset: DataSet) -> Task:
         """The task with its first weights, which depend on seed only."""
@@ -50,7 +52,12 @@ class Order:
             keys.setdefault("n_classes", dataset.n_out)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return make(dataset, row, models.create(self.model, **keys), taps=self.taps)
+            model = models.create(self.model, **keys)
+            return make(dataset, row, model, taps=self.taps, companions=self.companions)
+
+    def alone(self) -> Order:
+        """The same without what only training needs: its task is what is weighed, saved and loaded."""
+        return replace(self, companions=0)
 
 
 @dataclass(frozen=True)
@@ -99,10 +106,10 @@ def train_run(
         "loss": history.loss[-1][1] if history.loss and not history.diverged else None,
         "steps": len(history.loss),
         "seconds": round(history.seconds, 3),
-        "params": sum(p.numel() for p in order.build(dataset).parameters()),
+        "params": sum(p.numel() for p in order.alone().build(dataset).parameters()),
     }
     if main:
-        _finish(out, order.build(dataset), history, facts)
+        _finish(out, order.alone().build(dataset), history, facts)
     return facts
 
 
@@ -143,7 +150,7 @@ def _finished(folder: Path) -> dict[str, Any]:
 
 def _trained(folder: Path, facts: dict[str, Any], dataset: DataSet) -> Task:
     """The run's task with its trained weights."""
-    task = Order(**facts["order"]).build(dataset)
+    task = Order(**facts["order"]).alone().build(dataset)
     task.backbone.load_state_dict(models.load(folder).state_dict())
     around = load_file(folder / AROUND)
     missing = [name for name in task.state_dict() if not name.startswith("backbone.") and name not in around]
@@ -200,7 +207,7 @@ def _finish(out: Path, task: Task, history: History, facts: dict[str, Any]) -> N
     newest = checkpoint.latest(out / "checkpoints")
     if newest is None:
         raise UserError(f"{out}: its checkpoints are gone; choose another --out and train again")
-    weights = {name.removeprefix("model."): t for name, t in newest[0].items() if name.startswith("model.")}
+    weights = {name: newest[0][f"model.{name}"] for name in task.state_dict()}  # the task's own: no companion heads
     task.load_state_dict(weights)
     with checkpoint.said_plainly(out):
         models.save(task.backbone, out)
