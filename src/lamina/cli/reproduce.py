@@ -22,7 +22,7 @@ def reproduce(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Claims: mlp, lstm, lenet, mamba, retnet, gated_retention, deltanet, yoco.", show_default=False
+            help="Claims: mlp, lstm, lenet, mamba, retnet, gated_retention, deltanet, yoco, dsn.", show_default=False
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every claim.")] = False,

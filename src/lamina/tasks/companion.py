@@ -14,7 +14,7 @@ from lamina.layers import Unpadded
 from lamina.layers.projection import Projection
 from lamina.tasks.task import Batch, Task
 
-__all__ = ["GAMMA", "WEIGHT", "Answers", "DeeplySupervised", "companion_paths"]
+__all__ = ["GAMMA", "WEIGHT", "Answers", "DeeplySupervised", "companion_paths", "regions"]
 
 WEIGHT, GAMMA = 0.3, 0.0
 GRID = 4  # regions a side that a companion head sees of a map
@@ -77,7 +77,7 @@ class DeeplySupervised(Task):
 
     def _vectors(self, hidden: Seq | Tensor, batch: Batch) -> Tensor:
         """What a companion head sees of a hidden output: [A,d_m]."""
-        return self.pool(hidden, batch) if isinstance(hidden, Seq) else _of_maps(hidden)
+        return self.pool(hidden, batch) if isinstance(hidden, Seq) else regions(hidden)
 
     def pool(self, frames: Seq, batch: Batch) -> Tensor:
         return self.alone.pool(frames, batch)
@@ -149,11 +149,11 @@ def _width(path: str, module: nn.Module, output: object, model: str) -> int:
     if isinstance(module, Layer) and isinstance(module.d_out, int):
         return module.d_out
     if isinstance(output, Tensor) and output.dim() in (2, 4):
-        return _of_maps(output).shape[1]
+        return regions(output).shape[1]
     raise UserError(f"companions: {model} gives no frames of one width and no maps at {path!r}; choose another path")
 
 
-def _of_maps(hidden: Tensor) -> Tensor:
+def regions(hidden: Tensor) -> Tensor:
     """Maps [B,C,H,W] as the means of GRID x GRID regions, so that a head sees where, at few weights; vectors as is."""
     return F.adaptive_avg_pool2d(hidden, GRID).flatten(1) if hidden.dim() == 4 else hidden
 
