@@ -11,12 +11,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from claim_parts import drawn, quiet
 from lamina import data, models
 from lamina.cli import main
 from lamina.cli.train import taps_of
 from lamina.core import Layer, Serial, UserError
 from lamina.data import DataSet, Split
 from lamina.layers import GRU, Linear, Subsample
+from lamina.reproduce import CLAIMS, TIERS
 from lamina.tasks import Classify, DeeplySupervised, Task, companion_paths, make
 from lamina.train import Order, evaluate, fit, load_run, train_run
 from train_parts import QUICK, Killed, equal, killed_at, parity, small
@@ -299,3 +301,30 @@ def test_wrong_paths_say_what_to_do(paths: int | list[str], message: str) -> Non
 def test_a_weight_is_above_zero_and_gamma_not_below(weight: float, gamma: float) -> None:
     with pytest.raises(UserError, match="must be above 0, gamma"):
         supervised(ragged(), weight=weight, gamma=gamma)
+
+
+def test_the_claims_experiment_at_a_small_size(tmp_path: Path) -> None:
+    claim = CLAIMS["dsn"]
+    settings = {
+        "data": "digits",
+        "keys": {"channels": 4, "n_layers": 1},
+        "sizes": [[250, 60], [1000, 120]],
+        "batch_size": 32,
+        "rates": [1e-2],
+    }
+    found = claim.trial(settings, 100, tmp_path, quiet)
+    figures = found["figures"]
+    assert set(figures) >= {f.key for f in claim.plan("ci").figures}
+    assert all(figures[f"less_{n}"] == figures[f"with_{n}"] - figures[f"without_{n}"] for n in (250, 1000))
+    assert figures["with_1000"] < 30
+    assert figures["early_with_1000"] < 15  # 64 numbers of a place each, and a linear classifier
+    drawn(claim, settings, found)
+    for name in figures:  # a diverged network has no score, and its picture no dot
+        lost = {**found, "figures": {**figures, name: None}}
+        drawn(claim, settings, lost)
+
+
+def test_the_claims_rules_are_on_1k_and_5k_images() -> None:
+    rules = {tier: {f.key: f.accept for f in CLAIMS["dsn"].plan(tier).figures if f.accept} for tier in TIERS}
+    assert rules == {"ci": {"less_1000": "< 0 %"}, "full": {"less_1000": "< 0 %", "less_5000": "< 0 %"}}
+    assert len(CLAIMS["dsn"].plan("full").seeds) == 3
