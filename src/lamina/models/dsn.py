@@ -21,7 +21,7 @@ class DsnConfig(Config):
 
     channels: int = Field(8, ge=1)
     n_stages: int = Field(3, ge=1, le=5, description="each halves the image's sides")
-    n_layers: int = Field(2, ge=1, description="convolutions a stage")
+    n_layers: int = Field(3, ge=1, description="convolutions a stage")
     d_ff: int = Field(64, ge=1)
     colours: int = Field(1, ge=1, description="channels of the image")
     n_classes: int = Field(10, ge=1)
@@ -50,7 +50,7 @@ class Dsn(nn.Module):
     """
 
     def __init__(
-        self, channels: int = 8, n_stages: int = 3, n_layers: int = 2, d_ff: int = 64, colours: int = 1,
+        self, channels: int = 8, n_stages: int = 3, n_layers: int = 3, d_ff: int = 64, colours: int = 1,
         n_classes: int = 10,
     ) -> None:  # fmt: skip
         super().__init__()

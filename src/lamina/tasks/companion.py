@@ -16,7 +16,7 @@ from lamina.tasks.task import Batch, Task
 
 __all__ = ["GAMMA", "WEIGHT", "Answers", "DeeplySupervised", "companion_paths", "regions"]
 
-WEIGHT, GAMMA = 0.3, 0.0
+WEIGHT, GAMMA = 1.0, 0.0
 GRID = 4  # regions a side that a companion head sees of a map
 
 
