@@ -26,7 +26,7 @@ __all__ = ["CLAIM"]
 
 WAYS = {"with": None, "without": 0}  # the companions of an order: the model's own, or none
 FIRST = "stages.0"  # the first hidden output that has a companion
-LOOKS = {"with": (ink("convolution"), "companions"), "without": ("", "none")}  # colour and words of a line
+LOOKS = {"with": (ink("convolution"), "companions"), "without": ("", "no companions")}  # colour and words of a line
 
 
 def plan(tier: Tier) -> Plan:
@@ -139,10 +139,10 @@ def picture(record: dict[str, Any], trials: list[dict[str, Any]]) -> str:
     ruled = next(n for n in sizes if any(f["key"] == f"less_{n}" for f in record["figures"]))
     found = {f["key"]: f for f in record["figures"]}
     with_, without = (digits3(found[f"{name}_{ruled}"]["ours"], "%") for name in WAYS)
-    name = {"mnist": "MNIST", "digits": "the 8x8 digits"}[settings["data"]]
+    name = {"mnist": "MNIST's", "digits": "the 8x8"}[settings["data"]]
     answer = (
-        f"Learned from {ruled:,} images of {name}, the network misreads {with_} where hidden layers answered too, "
-        f"{without} where they did not"
+        f"Trained on {ruled:,} images, a deep network whose hidden layers answered too misreads {with_} of {name} "
+        f"held-out digits, the same network without companions {without}"
     )
     early = [digits3(found[f"early_{way}_{ruled}"]["ours"], "%") for way in WAYS]
     note = (

@@ -57,6 +57,7 @@ class DeeplySupervised(Task):
 
     @property
     def alone(self) -> Task:
+        """The task without companions: what is scored, saved and shipped."""
         return self._alone[0]
 
     def train(self, mode: bool = True) -> Self:
