@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -262,6 +264,20 @@ def test_the_command_line_takes_a_number_or_paths(tmp_path: Path, capsys: pytest
     assert ended.value.code == 2
     assert "unknown tap 'stages.9'; did you mean 'stages." in capsys.readouterr().err
     assert [taps_of(text) for text in (None, "0", "2", "1,", "0, 1.body")] == [None, 0, 2, ["1"], ["0", "1.body"]]
+
+
+@pytest.mark.slow
+def test_two_processes_lose_what_one_does(tmp_path: Path) -> None:
+    command = ["-m", "lamina", "train", "lstm", "digits", "--steps", "4", "--set", "n_layers=3", "--companions", "1"]
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+    found = {}
+    for name, how in (("one", []), ("two", launch)):
+        words = [sys.executable, *how, *command, "--json", "--out", str(tmp_path / name)]
+        ran = subprocess.run(words, capture_output=True, text=True, timeout=300)
+        assert ran.returncode == 0, ran.stderr
+        found[name] = json.loads(ran.stdout.splitlines()[-1])
+    assert found["two"]["loss"] == pytest.approx(found["one"]["loss"], rel=1e-5)
+    assert found["one"]["params"] == found["two"]["params"]
 
 
 @pytest.mark.parametrize(

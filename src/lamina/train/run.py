@@ -76,6 +76,7 @@ def train_run(
 
     Writes run.json (order, data, status running, done or diverged, result), checkpoints/, and at the end config.json
     and model.safetensors (the backbone, as `lamina.load` reads it), task.safetensors (stem and head) and history.json.
+    Companion heads are not kept: they have done their work.
     The same order resumes an unfinished run and returns a finished one; a folder of anything else is a UserError.
     """
     positive(steps=order.steps, lr=order.lr, batch_size=order.batch_size)
