@@ -8,6 +8,7 @@ from lamina.reproduce import (
     alexnet,
     bert,
     deltanet,
+    dsn,
     gated_retention,
     lenet,
     lstm,
@@ -27,7 +28,7 @@ __all__ = [
 ]  # fmt: skip
 
 _MODULES = (
-    mlp, lstm, lenet, alexnet, mamba, retnet, gated_retention, deltanet, yoco, bert, additive, transformer,
+    mlp, lstm, lenet, alexnet, additive, transformer, bert, dsn, mamba, retnet, gated_retention, deltanet, yoco,
 )  # fmt: skip
 CLAIMS: dict[str, Claim] = {module.CLAIM.name: module.CLAIM for module in _MODULES}
 
