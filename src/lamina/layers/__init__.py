@@ -6,6 +6,7 @@ from lamina.layers.cross import CrossAttention, CrossDecoder
 from lamina.layers.delta import DeltaNet
 from lamina.layers.embedding import Embedding, LearnedPosition, SegmentEmbedding
 from lamina.layers.ffn import FeedForward, SwiGLU
+from lamina.layers.frontend import Frames, LogMel, MelSpectrum
 from lamina.layers.mixers import MIXERS, Mixer
 from lamina.layers.norm import BatchNorm, LayerNorm, RMSNorm
 from lamina.layers.pointwise import GLU, Activation, Dropout, Linear, Scale
@@ -17,7 +18,7 @@ from lamina.layers.unpadded import Unpadded
 
 __all__ = [
     "GLU", "GRU", "LSTM", "MIXERS", "RNN", "Activation", "BatchNorm", "CausalAttention", "ChunkAttention", "Conv",
-    "CrossAttention", "CrossDecoder", "DeltaNet", "Dropout", "Embedding", "FeedForward", "GatedRetention", "LayerNorm",
-    "LearnedPosition", "Linear", "LinearAttention", "Mamba", "Mixer", "RMSNorm", "Retention", "Scale",
-    "SegmentEmbedding", "ShortConv", "Subsample", "SwiGLU", "Unpadded", "WindowAttention",
+    "CrossAttention", "CrossDecoder", "DeltaNet", "Dropout", "Embedding", "FeedForward", "Frames", "GatedRetention",
+    "LayerNorm", "LearnedPosition", "Linear", "LinearAttention", "LogMel", "Mamba", "MelSpectrum", "Mixer", "RMSNorm",
+    "Retention", "Scale", "SegmentEmbedding", "ShortConv", "Subsample", "SwiGLU", "Unpadded", "WindowAttention",
 ]  # fmt: skip

@@ -20,12 +20,15 @@ from lamina.layers import (
     Dropout,
     Embedding,
     FeedForward,
+    Frames,
     GatedRetention,
     LayerNorm,
     LearnedPosition,
     Linear,
     LinearAttention,
+    LogMel,
     Mamba,
+    MelSpectrum,
     Retention,
     RMSNorm,
     Scale,
@@ -47,7 +50,7 @@ def check_layers() -> list[tuple[str, Layer]]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         # one generator draws all: what is added at the end leaves the weights of the rest as they are
-        return [*_layers(), *_memories(), *_composites(), *_models(), *_encoders()]
+        return [*_layers(), *_memories(), *_composites(), *_models(), *_encoders(), *_frontends()]
 
 
 def _layers() -> list[tuple[str, Layer]]:
@@ -168,4 +171,19 @@ def _encoders() -> list[tuple[str, Layer]]:
         ("CausalAttention(relative)", CausalAttention(8, 2, capacity=6, rotary=False, relative=True)),
         ("ChunkAttention(relative)", ChunkAttention(8, 2, chunk=4, left=6, rotary=False, relative=True)),
         *models,  # type: ignore[list-item]
+    ]
+
+
+def _frontends() -> list[tuple[str, Layer]]:
+    """Speech from samples on, and the Conformer's ablations."""
+    heard = Serial(LogMel(1000, 2, window_ms=6, hop_ms=4), Frames(2, 2, 2), GRU(4, 3))
+    bare = {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 12, "left": 6}
+    return [
+        ("Frames", Frames(3, 5, 2)),
+        ("Frames(window=hop)", Frames(2, 3, 3)),
+        ("MelSpectrum", MelSpectrum(1000, 6, 2)),
+        ("LogMel", LogMel(1000, 2, window_ms=6, hop_ms=4)),
+        ("Serial(LogMel,Frames,GRU)", heard),
+        ("models.conformer(kernel=0)", create("conformer", kernel=0, **bare)),  # type: ignore[list-item]
+        ("models.conformer(macaron=False)", create("conformer", macaron=False, kernel=3, **bare)),  # type: ignore[list-item]
     ]
