@@ -58,7 +58,7 @@ class Frames(Layer):
             return Seq(values.new_zeros(len(values), 0, cast(int, self.d_out)), mask[:, :0])
         reach = (frames - 1) * self.hop + 1
         whole = values[:, : reach + self.window - 1].unfold(1, self.window, self.hop)  # [B,frames,d_in,window]
-        real = mask[:, :reach : self.hop] & mask[:, self.window - 1 : self.window - 1 + reach : self.hop]
+        real = mask[:, : reach : self.hop] & mask[:, self.window - 1 : self.window - 1 + reach : self.hop]
         return Seq(whole.transpose(2, 3).flatten(2), real)
 
 

@@ -9,14 +9,19 @@ from lamina.data import CannotTake, DataSet, view
 from lamina.data.view import Entry
 from lamina.tasks.answer import Answer
 from lamina.tasks.classify import Classify
+from lamina.tasks.ctc import Ctc, fits
 from lamina.tasks.generate import Writer
 from lamina.tasks.lm import LanguageModel
 from lamina.tasks.regress import Regress
 from lamina.tasks.task import Batch, Metric, Task
 
-__all__ = ["TASKS", "Answer", "Batch", "Classify", "LanguageModel", "Metric", "Regress", "Task", "Writer", "make"]
+__all__ = [
+    "TASKS", "Answer", "Batch", "Classify", "Ctc", "LanguageModel", "Metric", "Regress", "Task", "Writer", "make",
+]  # fmt: skip
 
-TASKS: dict[str, type[Task]] = {"classify": Classify, "regress": Regress, "answer": Answer, "lm": LanguageModel}
+TASKS: dict[str, type[Task]] = {
+    "classify": Classify, "regress": Regress, "answer": Answer, "lm": LanguageModel, "ctc": Ctc,
+}  # fmt: skip
 
 
 def make(dataset: DataSet, entry: Entry, model: nn.Module, *, taps: int = 0) -> Task:
@@ -34,6 +39,10 @@ def make(dataset: DataSet, entry: Entry, model: nn.Module, *, taps: int = 0) -> 
         )
     if dataset.kind == "tokens" and isinstance(model, Layer):
         _keeps_time(dataset, model)
+    if dataset.task == "ctc":
+        if entry.view != "sequence" or not isinstance(model, Layer):
+            raise CannotTake(f"gives one answer an example; {dataset.name} asks for a row of labels")
+        fits(dataset, model)
     if taps and entry.view != "sequence":
         raise CannotTake("a short convolution needs frames in time")
     return TASKS[dataset.task](seen, model, dataset.n_out, own_head=entry.view == "image", taps=taps)
