@@ -16,7 +16,8 @@ __all__ = ["DATA_HELP", "folder_name", "keys_of", "number", "register"]
 
 DATA_HELP = (
     "digits, mnist, adding; tokens: copy, induction, mqar, parity, modular, text, with options such as "
-    "mqar:pairs=16,length=128; or your own FILE.npz with x and y, or FILE.txt."
+    "mqar:pairs=16,length=128; speech: espeak_strings, digit_strings, speechocean762; "
+    "or your own FILE.npz with x and y, FILE.txt, or FILE.jsonl, a line an utterance."
 )
 
 
@@ -48,6 +49,8 @@ def train(
     lamina train gru mine.npz --params 60k --json
 
     lamina train lstm mqar:pairs=8,length=64 --steps 2000
+
+    lamina train conformer my/manifest.jsonl
 
     lamina train gru my.txt                          (then: lamina generate runs/train-gru-my --prompt "The ")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -45,7 +44,19 @@ def digit_strings(train: int = 2000, snr: int = 30, seed: int = 0) -> DataSet:
     a string's power over that of the white noise under it, in dB.
     """
     at_least("digit_strings", train=(train, 1))
-    return _recorded(train, snr, seed)
+    path = shared("fsdd")
+    found: dict[str, dict[str, list[list[Tensor]]]] = {part: {} for part in PARTS}
+    for one in read_manifest(path):
+        if one.label not in map(str, range(10)):
+            raise UserError(f"{one.where}: label {one.label!r}; digit_strings takes the digits 0..9")
+        speaker = found[one.split].setdefault(one.speaker, [[] for _ in range(10)])
+        speaker[int(one.label)].append(read_audio(one.audio, RATE, one.sr)[0])
+    for part, speakers in found.items():
+        for name, digits in speakers.items():
+            if not all(digits):
+                raise UserError(f"{path}: {part} has no {digits.index([])} by {name}; digit_strings needs every digit")
+    source = "Free Spoken Digit Dataset, recordings joined, the same speakers in each part"
+    return _dataset("digit_strings", {p: list(v.values()) for p, v in found.items()}, (train, snr, seed), source)
 
 
 def espeak_strings(train: int = 1000, snr: int = 30, seed: int = 0) -> DataSet:
@@ -54,7 +65,22 @@ def espeak_strings(train: int = 1000, snr: int = 30, seed: int = 0) -> DataSet:
     The variants of its voice that are heard in one part are in no other. train and snr: as in digit_strings.
     """
     at_least("espeak_strings", train=(train, 1))
-    return _synthesised(train, snr, seed)
+    generator = torch.Generator().manual_seed(2 * seed + 1_000_000)
+
+    def drawn(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (1,), generator=generator))
+
+    voices = {
+        part: [
+            Voice(f"{accent}+{variant}", drawn(120, 220), drawn(20, 80)) for accent in ACCENTS for variant in variants
+        ]
+        for part, variants in VARIANTS.items()
+    }
+    sounds, rate = say([(word, voice) for part in PARTS for voice in voices[part] for word in WORDS])
+    said = iter(_levelled(resampled(sound, rate, RATE)) for sound in sounds)
+    clips = {part: [[[next(said)] for _ in WORDS] for _ in voices[part]] for part in PARTS}
+    source = f"eSpeak NG, {', '.join(f'{len(voices[part])} voices in {part}' for part in PARTS)}; digits joined"
+    return _dataset("espeak_strings", clips, (train, snr, seed), source)
 
 
 @dataclass(frozen=True)
@@ -88,52 +114,15 @@ def joined(clips: Clips, n: int, snr: float, generator: torch.Generator) -> list
     return strings
 
 
-@lru_cache(maxsize=2)
-def _recorded(train: int, snr: int, seed: int) -> DataSet:
-    path = shared("fsdd")
-    found: dict[str, dict[str, list[list[Tensor]]]] = {part: {} for part in PARTS}
-    for one in read_manifest(path):
-        if one.label not in map(str, range(10)):
-            raise UserError(f"{one.where}: label {one.label!r}; digit_strings takes the digits 0..9")
-        speaker = found[one.split].setdefault(one.speaker, [[] for _ in range(10)])
-        speaker[int(one.label)].append(read_audio(one.audio, RATE, one.sr)[0])
-    for part, speakers in found.items():
-        for name, digits in speakers.items():
-            if not all(digits):
-                raise UserError(f"{path}: {part} has no {digits.index([])} by {name}; digit_strings needs every digit")
-    source = "Free Spoken Digit Dataset, recordings joined, the same four speakers in each part"
-    return _dataset("digit_strings", {p: list(v.values()) for p, v in found.items()}, (train, snr, seed), source)
-
-
-@lru_cache(maxsize=2)
-def _synthesised(train: int, snr: int, seed: int) -> DataSet:
-    generator = torch.Generator().manual_seed(2 * seed + 1_000_000)
-
-    def drawn(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (1,), generator=generator))
-
-    voices = {
-        part: [
-            Voice(f"{accent}+{variant}", drawn(120, 220), drawn(20, 80)) for accent in ACCENTS for variant in variants
-        ]
-        for part, variants in VARIANTS.items()
-    }
-    sounds, rate = say([(word, voice) for part in PARTS for voice in voices[part] for word in WORDS])
-    said = iter(_levelled(resampled(sound, rate, RATE)) for sound in sounds)
-    clips = {part: [[[next(said)] for _ in WORDS] for _ in voices[part]] for part in PARTS}
-    source = f"eSpeak NG, {', '.join(f'{len(voices[part])} voices in {part}' for part in PARTS)}; digits joined"
-    return _dataset("espeak_strings", clips, (train, snr, seed), source)
-
-
 def _levelled(sound: Tensor) -> Tensor:
     return LOUD * sound / sound.square().mean().sqrt()
 
 
 def _dataset(name: str, clips: dict[str, Clips], options: tuple[int, int, int], source: str) -> DataSet:
     train, snr, seed = options
-    generator = torch.Generator().manual_seed(2 * seed)
-    counts = dict(zip(PARTS, (train, *HELD), strict=True))
-    strings = {part: joined(clips[part], n, snr, generator) for part, n in counts.items()}
+    strings = {}
+    for i, (part, n) in enumerate(zip(PARTS, (train, *HELD), strict=True)):  # a part does not hang on another's size
+        strings[part] = joined(clips[part], n, snr, torch.Generator().manual_seed(6 * seed + 2 * i))
     return transcribed(
         name,
         {part: [s.sound for s in found] for part, found in strings.items()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.core.config import nearest
-from lamina.reproduce import deltanet, gated_retention, lenet, lstm, mamba, mlp, retnet, yoco
+from lamina.reproduce import conformer, deltanet, gated_retention, lenet, lstm, mamba, mlp, retnet, yoco
 from lamina.reproduce.claim import TIERS, Claim, Figure, Plan, Tell, Tier
 from lamina.reproduce.record import fallen, keep, read_verdicts
 from lamina.reproduce.run import reproduce
@@ -14,7 +14,8 @@ __all__ = [
 ]  # fmt: skip
 
 CLAIMS: dict[str, Claim] = {
-    module.CLAIM.name: module.CLAIM for module in (mlp, lstm, lenet, mamba, retnet, gated_retention, deltanet, yoco)
+    module.CLAIM.name: module.CLAIM
+    for module in (mlp, lstm, lenet, conformer, mamba, retnet, gated_retention, deltanet, yoco)
 }
 
 

@@ -80,11 +80,10 @@ def fits(dataset: DataSet, backbone: Layer) -> None:
     """Refuses a backbone that leaves an utterance of the training part fewer frames than its labels take."""
     split = dataset.train
     n = [dataset.shape[0]] * len(split) if split.lengths is None else split.lengths.tolist()
-    kept, needed = torch.tensor([backbone.frames(frames) for frames in n]), fewest_frames(split.y)
-    short = torch.nonzero(kept < needed).flatten()
-    if len(short):
-        row = int(short[0])
-        raise CannotTake(
-            f"gives {int(kept[row])} frames for the {int((split.y[row] != NOT_ASKED).sum())} labels of "
-            f"{dataset.name}'s row {row}, which take {int(needed[row])}; subsample less"
-        )
+    # no new tensors: weights are also counted on the meta device, where tensors have no values
+    for row, (frames, needed) in enumerate(zip(n, fewest_frames(split.y).tolist(), strict=True)):
+        if backbone.frames(frames) < needed:
+            raise CannotTake(
+                f"gives {backbone.frames(frames)} frames for the {int((split.y[row] != NOT_ASKED).sum())} labels of "
+                f"{dataset.name}'s row {row}, which take {needed}; subsample less"
+            )
