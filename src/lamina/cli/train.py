@@ -16,8 +16,9 @@ __all__ = ["DATA_HELP", "folder_name", "keys_of", "number", "register"]
 
 DATA_HELP = (
     "digits, mnist, cifar10, adding; tokens: copy, induction, mqar, parity, modular, text, with options such as "
-    "mqar:pairs=16,length=128; pairs of texts: dates, multi30k, pairs:FILE.tsv; or your own FILE.npz with x and y, or "
-    "FILE.txt; texts with labels: FILE.tsv, .csv, .jsonl; to pretrain on: mlm, mlm:FILE.txt."
+    "mqar:pairs=16,length=128; pairs of texts: dates, multi30k, pairs:FILE.tsv; speech: espeak_strings, digit_strings, "
+    "speechocean762; or your own FILE.npz with x and y, or FILE.txt; texts with labels: FILE.tsv, .csv, .jsonl; to "
+    "pretrain on: mlm, mlm:FILE.txt; sounds: a manifest FILE.jsonl, a line an utterance."
 )
 
 
@@ -58,6 +59,8 @@ def train(
     lamina train lstm mqar:pairs=8,length=64 --steps 2000
 
     lamina train lstm digits --set n_layers=4 --companions 2            (0: none, also where the model has its own)
+
+    lamina train conformer my/manifest.jsonl
 
     lamina train gru my.txt                          (then: lamina generate runs/train-gru-my --prompt "The ")
 

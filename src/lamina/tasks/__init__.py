@@ -12,6 +12,7 @@ from lamina.data.view import Entry
 from lamina.tasks.answer import Answer
 from lamina.tasks.classify import Classify
 from lamina.tasks.companion import DeeplySupervised, companion_paths
+from lamina.tasks.ctc import Ctc, fits
 from lamina.tasks.generate import Writer
 from lamina.tasks.lm import LanguageModel
 from lamina.tasks.mlm import MaskedLM
@@ -22,13 +23,13 @@ from lamina.tasks.task import Batch, Metric, Task
 from lamina.tasks.translate import Translate
 
 __all__ = [
-    "TASKS", "Answer", "Batch", "Classify", "DeeplySupervised", "LanguageModel", "MaskedLM", "Metric", "Regress",
+    "TASKS", "Answer", "Batch", "Classify", "Ctc", "DeeplySupervised", "LanguageModel", "MaskedLM", "Metric", "Regress",
     "Span", "Task", "Teller", "Translate", "Writer", "make", "search",
 ]  # fmt: skip
 
 TASKS: dict[str, type[Task]] = {
     "classify": Classify, "regress": Regress, "answer": Answer, "lm": LanguageModel, "mlm": MaskedLM,
-    "span": Span, "translate": Translate,
+    "span": Span, "translate": Translate, "ctc": Ctc,
 }  # fmt: skip
 
 
@@ -51,6 +52,10 @@ def make(
         )
     if dataset.kind == "tokens" and dataset.task != "classify" and isinstance(model, Layer):
         _keeps_time(dataset, model)
+    if dataset.task == "ctc":
+        if entry.view != "sequence" or not isinstance(model, Layer):
+            raise CannotTake(f"gives one answer an example; {dataset.name} asks for a row of labels")
+        fits(dataset, model)
     if taps and entry.view != "sequence":
         raise CannotTake("a short convolution needs frames in time")
     task = TASKS[dataset.task](seen, model, dataset.n_out, own_head=entry.view == "image", taps=taps)

@@ -23,7 +23,7 @@ Batch = dict[str, Tensor]
 class Metric:
     """What is reported, and which way is better."""
 
-    name: Literal["accuracy", "mse", "bits per byte"]
+    name: Literal["accuracy", "mse", "bits per byte", "label error rate"]
     better: Literal["higher", "lower"]
 
 
