@@ -24,10 +24,9 @@ def small(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_full_tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (bert.TRAIN, bert.TEST, bert.MORE):
+    for name in (bert.MESSAGES, bert.MORE):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    reviews(tmp_path / bert.TRAIN)
-    reviews(tmp_path / bert.TEST)
+    reviews(tmp_path / bert.MESSAGES)
     story(tmp_path / bert.MORE)
     monkeypatch.setenv("LAMINA_DATA", str(tmp_path))
     settings = small(bert.plan("full").settings)
@@ -46,20 +45,20 @@ def test_the_full_tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn(replace(bert.CLAIM, plan=lambda tier: bert.plan("full")), settings, found)
 
 
-def test_the_labels_are_of_all_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / bert.TRAIN).parent.mkdir(parents=True)
-    reviews(tmp_path / bert.TRAIN)
-    reviews(tmp_path / bert.TEST)
+def test_no_message_is_in_two_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / bert.MESSAGES).parent.mkdir(parents=True)
+    reviews(tmp_path / bert.MESSAGES)
     monkeypatch.setenv("LAMINA_DATA", str(tmp_path))
-    sentences = bert._sentences()
+    messages = bert._messages()
     (tmp_path / bert.MORE).parent.mkdir(parents=True)
     story(tmp_path / bert.MORE)
-    text = bert._text(sentences, {"length": 32, "words": 160})
-    few = [bert._few(sentences, text, 20, seed) for seed in (0, 0, 1)]
-    assert few[0].train.y.bincount().tolist() == [10, 10]
+    text = bert._text(messages, {"length": 32, "words": 160})
+    few = [bert._few(messages, text, 20, seed) for seed in (0, 0, 1)]
+    assert [len(part.train) for part in few] == [20] * 3
     assert few[0].digest == few[1].digest != few[2].digest  # others for each seed
-    held = {t for part in ("dev", "hidden") for t in sentences[part][0]}
-    assert not held & set(sentences["train"][0])
+    every = [text for texts, _ in messages.values() for text in texts]
+    assert len(set(every)) == len(every) == 144
+    assert [len(messages[part][0]) for part in ("dev", "hidden", "test", "train")] == [7, 7, 29, 101]
 
 
 def test_the_ci_tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,5 +70,5 @@ def test_the_ci_tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["data"]["name"] == "mlm:length=32,words=500"
     assert 0 < found["figures"]["unigram"] < 20
     drawn(bert.CLAIM, settings, found)
-    with pytest.raises(UserError, match=r"needs text_cls/sst2_train\.tsv in the folder that LAMINA_DATA names"):
+    with pytest.raises(UserError, match=r"needs text_cls/smsspam_train\.tsv in the folder that LAMINA_DATA names"):
         bert.trial(bert.plan("full").settings, 0, tmp_path / "full", quiet)

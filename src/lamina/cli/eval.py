@@ -10,6 +10,8 @@ import typer
 
 __all__ = ["register"]
 
+ALWAYS = ("part", "metric", "better", "score", "examples")  # what every run's result has
+
 
 def register(app: typer.Typer) -> None:
     app.command("eval")(evaluate)
@@ -34,4 +36,6 @@ def evaluate(
         order = found.facts["order"]
         typer.echo(json.dumps({"run": str(run), "model": order["model"], "data": found.dataset.name, **result}))
     else:
-        typer.echo(f"{run}: {result['metric']} {result['score']:.4g} on {result['examples']:,} examples of {part}")
+        more = [f"{name.replace('_', ' ')} {result[name]:.4g}" for name in result if name not in ALWAYS]
+        told = ", ".join([f"{result['metric']} {result['score']:.4g}", *more])
+        typer.echo(f"{run}: {told} on {result['examples']:,} examples of {part}")

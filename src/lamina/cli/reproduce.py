@@ -22,7 +22,10 @@ def reproduce(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Claims: mlp, lstm, lenet, alexnet, mamba, retnet, gated_retention, deltanet, yoco.",
+            help=(
+                "Claims: mlp, lstm, lenet, alexnet, additive, transformer, bert, conformer, dsn, mamba, retnet, "
+                "gated_retention, deltanet, yoco."
+            ),
             show_default=False,
         ),
     ] = None,

@@ -16,8 +16,9 @@ __all__ = ["DATA_HELP", "folder_name", "keys_of", "number", "register"]
 
 DATA_HELP = (
     "digits, mnist, cifar10, adding; tokens: copy, induction, mqar, parity, modular, text, with options such as "
-    "mqar:pairs=16,length=128; pairs of texts: dates, multi30k, pairs:FILE.tsv; or your own FILE.npz with x and y, or "
-    "FILE.txt; texts with labels: FILE.tsv, .csv, .jsonl; to pretrain on: mlm, mlm:FILE.txt."
+    "mqar:pairs=16,length=128; pairs of texts: dates, multi30k, pairs:FILE.tsv; speech: espeak_strings, digit_strings, "
+    "speechocean762; or your own FILE.npz with x and y, or FILE.txt; texts with labels: FILE.tsv, .csv, .jsonl; to "
+    "pretrain on: mlm, mlm:FILE.txt; sounds: a manifest FILE.jsonl, a line an utterance."
 )
 
 
@@ -37,6 +38,10 @@ def train(
     start: Annotated[
         Path | None, typer.Option("--from", help="Fine-tune: a run, or a BERT folder with its tokenizer.json.")
     ] = None,
+    companions: Annotated[
+        str | None,
+        typer.Option(help="Hidden outputs that answer too in training: how many, or their paths, such as 0.1,1.1."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default runs/train-MODEL-DATA.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -52,6 +57,10 @@ def train(
     lamina train gru mine.npz --params 60k --json
 
     lamina train lstm mqar:pairs=8,length=64 --steps 2000
+
+    lamina train lstm digits --set n_layers=4 --companions 2            (0: none, also where the model has its own)
+
+    lamina train conformer my/manifest.jsonl
 
     lamina train gru my.txt                          (then: lamina generate runs/train-gru-my --prompt "The ")
 
@@ -76,7 +85,9 @@ def train(
 
         budget = number(params, "--params")
         keys = solve(name, dataset, budget, keys).required(name, budget).keys
-    order = Order(name, keys, sets.where(data), steps, lr, seed, batch_size, start=start and str(start.resolve()))
+    first = start and str(start.resolve())
+    taps = taps_of(companions)
+    order = Order(name, keys, sets.where(data), steps, lr, seed, batch_size, start=first, companions=taps)
     folder = out or Path("runs") / f"train-{name}-{folder_name(order.data)}"
     with _progress(steps, as_json) as on_step:
         facts = train_run(order, dataset, folder, on_step=on_step)
@@ -111,6 +122,13 @@ def keys_of(pairs: list[str]) -> dict[str, Any]:
         except ValueError:
             keys[key.replace("-", "_")] = value
     return keys
+
+
+def taps_of(text: str | None) -> int | list[str] | None:
+    """ "2" -> 2, "1,3" -> ["1", "3"]; "1," is the one path 1."""
+    if text is None or text.isdecimal():
+        return None if text is None else int(text)
+    return [path.strip() for path in text.split(",") if path.strip()]
 
 
 def folder_name(data: str) -> str:

@@ -51,7 +51,7 @@ def count(name: str, keys: dict[str, Any], dataset: DataSet, taps: int = 0) -> i
     Raises CannotTake where the structure cannot take the data.
     """
     with torch.device("meta"):
-        return params(Order(name, keys, dataset.name, taps=taps).build(dataset))
+        return params(Order(name, keys, dataset.name, taps=taps).alone().build(dataset))
 
 
 def solve(name: str, dataset: DataSet, budget: int, fixed: dict[str, Any] | None = None, taps: int = 0) -> Solved:

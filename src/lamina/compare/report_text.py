@@ -122,6 +122,6 @@ def scale_of(results: dict[str, Any]) -> Scale:
     """The scale of these results' metric."""
     name = str(results.get("metric") or "score")
     better = "lower" if results.get("better") == "lower" else "higher"
-    if name.endswith("accuracy"):
+    if name.endswith(("accuracy", "error rate")):
         return Scale(name[:1].upper() + name[1:], better, 100.0, "%")
     return Scale({"mse": "Mean squared error"}.get(name, name[:1].upper() + name[1:]), better)

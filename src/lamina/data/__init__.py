@@ -15,12 +15,14 @@ from lamina.data.cifar import cifar10
 from lamina.data.copying import copy
 from lamina.data.dataset import NOT_ASKED, DataSet, Split
 from lamina.data.dates import dates
+from lamina.data.digit_strings import digit_strings, espeak_strings
 from lamina.data.documents import mlm, mlm_file
 from lamina.data.image import digits, mnist
 from lamina.data.induction import induction
 from lamina.data.labelled import TABLES, text_table
 from lamina.data.mqar import mqar
 from lamina.data.pairs import multi30k, pairs_file
+from lamina.data.speech import from_manifest, speechocean762
 from lamina.data.synthetic import AddingBatches, adding
 from lamina.data.text import text, text_file
 from lamina.data.tracking import modular, parity
@@ -46,8 +48,10 @@ __all__ = [
 ]
 
 DATA: dict[str, Callable[..., DataSet]] = {
-    "adding": adding, "cifar10": cifar10, "copy": copy, "dates": dates, "digits": digits, "induction": induction,
-    "mlm": mlm, "mnist": mnist, "modular": modular, "mqar": mqar, "multi30k": multi30k, "parity": parity, "text": text,
+    "adding": adding, "cifar10": cifar10, "copy": copy, "dates": dates, "digit_strings": digit_strings,
+    "digits": digits, "espeak_strings": espeak_strings, "induction": induction, "mlm": mlm, "mnist": mnist,
+    "modular": modular, "mqar": mqar, "multi30k": multi30k, "parity": parity, "speechocean762": speechocean762,
+    "text": text,
 }  # fmt: skip
 FILES: dict[str, Callable[[str], DataSet]] = {file.SUFFIX: file.from_file, ".txt": text_file}
 # before a file, as in mlm:FILE.txt,length=64: how it is read, and which files
@@ -61,8 +65,8 @@ WORDED = ("mlm", "multi30k", "pairs")  # that may be read with a vocabulary at h
 
 def load(name: str, vocabulary: Vocabulary | None = None) -> DataSet:
     """The data set of that name, or of a file FILE.npz with x, y and perhaps lengths, of a text FILE.txt, or of texts
-    with labels FILE.tsv, .csv or .jsonl, the last also of words with labels, or of questions; "mlm:FILE" is the text of
-    a file to pretrain on, "pairs:FILE.tsv" texts with their translations. Checked.
+    with labels FILE.tsv, .csv or .jsonl, the last also of words with labels, of questions, or the manifest of sounds;
+    "mlm:FILE" is the text of a file to pretrain on, "pairs:FILE.tsv" texts with their translations. Checked.
 
     A name may carry options: "mqar:pairs=16,length=128", "mlm:FILE.txt,length=64"; the data set's own name spells them
     in one way. vocabulary: of words, where the data set is not to learn its own. Raises UserError for an unknown name
@@ -71,8 +75,11 @@ def load(name: str, vocabulary: Vocabulary | None = None) -> DataSet:
     path, name = _file(name)
     if path and not name:
         suffix = Path(path).suffix
-        if suffix in TABLES:
-            return check(LABELLED[marked.kind_of(Path(path))](path, vocabulary=vocabulary))
+        kind = marked.kind_of(Path(path)) if suffix in TABLES else ""
+        if kind in LABELLED:
+            return check(LABELLED[kind](path, vocabulary=vocabulary))
+        if kind == "sounds":
+            return check(from_manifest(path))
         return check(FILES[suffix](path))
     key, options = named.parse(name, _makers())
     more: dict[str, Any] = {"vocabulary": vocabulary} if vocabulary and key in WORDED else {}

@@ -16,6 +16,7 @@ from lamina.data.vocabulary import Vocabulary
 __all__ = ["Batches", "Fresh", "Hidden", "Windows", "batches", "generator_of", "in_order", "shard"]
 
 MOST_TOKENS = 2**15  # of a batch that is scored
+MOST_FRAMES = 2**16
 
 
 def batches(dataset: DataSet, batch_size: int, seed: int) -> Callable[[int], dict[str, Tensor]]:
@@ -118,8 +119,10 @@ def shard(batch: dict[str, Tensor], rank: int, world: int) -> dict[str, Tensor]:
 def in_order(split: Split, batch_size: int) -> list[slice]:
     """The rows of a whole Split from first to last, the last batch as short as it is.
 
-    Of long rows of tokens, whose scores take a number for each word of the vocabulary, fewer at once.
+    Of long rows fewer at once; of tokens, whose scores take a number for each word of the vocabulary, still fewer.
     """
     if not split.x.is_floating_point():
         batch_size = max(1, min(batch_size, MOST_TOKENS // split.x.shape[1]))
+    elif split.lengths is not None:
+        batch_size = max(1, min(batch_size, MOST_FRAMES // split.x.shape[1]))
     return [slice(at, at + batch_size) for at in range(0, len(split), batch_size)]

@@ -21,6 +21,8 @@ def check(dataset: DataSet) -> DataSet:
             _pairs(split, where, dataset.n_out)
         if dataset.kind == "tokens":
             _tokens(split, where, dataset)
+        if dataset.task == "ctc":
+            _label_rows(split, where, dataset.n_out)
         if dataset.task == "regress" and split.y.shape != (len(split), dataset.n_out):
             raise UserError(
                 f"{where}: y has shape {tuple(split.y.shape)}; targets must be [{len(split)},{dataset.n_out}]"
@@ -106,6 +108,19 @@ def _pairs(split: Split, where: str, n_vocab: int) -> None:
     if short.any():
         row = int(short.nonzero()[0])
         raise UserError(f"{where}: row {row} of y holds {split.y[row].tolist()}; begin and end it, {NOT_ASKED} behind")
+
+
+def _label_rows(split: Split, where: str, n_out: int) -> None:
+    """Rows of labels 1..n_out-1, at least one each, NOT_ASKED behind the last."""
+    y, asked = split.y, split.y != NOT_ASKED
+    if y.dim() != 2 or y.is_floating_point():
+        raise UserError(f"{where}: y is {y.dtype} of shape {tuple(y.shape)}; rows of labels are integers [N,U]")
+    wrong = ~asked.any(1) | (asked[:, 1:] & ~asked[:, :-1]).any(1) | (asked & ((y < 1) | (y >= n_out))).any(1)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise UserError(
+            f"{where}: row {row} is {y[row].tolist()}; labels are 1..{n_out - 1}, at least one, and {NOT_ASKED} behind"
+        )
 
 
 def _labels(split: Split, n_classes: int, where: str) -> None:

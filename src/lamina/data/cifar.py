@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from lamina.core.config import UserError
 from lamina.data.dataset import DataSet, Split, stratified
+from lamina.data.shared import shared
 
 __all__ = ["cifar10"]
 
@@ -26,12 +26,7 @@ def cifar10() -> DataSet:
     Reads $LAMINA_DATA/cifar10_subset/cifar10_9k.zip: train/CLASS/*.jpg and dev/CLASS/*.jpg. All of train is to learn
     from; each class of dev is halved by a fixed seed into the dev and the test part. Needs Pillow.
     """
-    root = os.environ.get("LAMINA_DATA")
-    if not root:
-        raise UserError(f"cifar10: LAMINA_DATA is not set; set it to the folder that holds {PLACE}")
-    path = Path(root) / PLACE
-    if not path.is_file():
-        raise UserError(f"cifar10: {path} is not there; set LAMINA_DATA to the folder that holds {PLACE}")
+    path = shared("cifar10", PLACE)
     try:
         with zipfile.ZipFile(path) as archive:
             files = _sorted(archive, path)

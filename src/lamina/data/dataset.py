@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lamina.core.seq import Seq
 from lamina.data.vocabulary import Vocabulary
 
 __all__ = ["NOT_ASKED", "DataSet", "Examples", "Split", "digest", "stratified"]
@@ -24,8 +25,10 @@ Examples = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 class Split:
     """One part of a data set.
 
-    x: images [N,C,H,W] float32 in 0..1, sequences [N,T,D], tables [N,D], or tokens [N,T] (integers).
-    y: classes [N] int64, numbers [N,d_target] float32, or for tokens a class a frame [N,T], NOT_ASKED where none is.
+    x: images [N,C,H,W] float32 in 0..1, sequences and features of sounds [N,T,D], tables [N,D], or tokens [N,T]
+    (integers).
+    y: classes [N] int64, numbers [N,d_target] float32, for tokens a class a frame [N,T], NOT_ASKED where none is, or
+    rows of labels [N,U], NOT_ASKED behind their ends.
     lengths: real frames of each row [N] int64, or None where all T are real.
     """
 
@@ -37,11 +40,12 @@ class Split:
         return len(self.x)
 
     def rows(self, index: Tensor | slice) -> dict[str, Tensor]:
-        """Some rows as a batch: {"x", "y"} and, where rows are ragged, "lengths"."""
-        batch = {"x": self.x[index], "y": self.y[index]}
-        if self.lengths is not None:
-            batch["lengths"] = self.lengths[index]
-        return batch
+        """Some rows as a batch: {"x", "y"} and, where rows are ragged, "lengths"; x ends with the longest row."""
+        if self.lengths is None:
+            return {"x": self.x[index], "y": self.y[index]}
+        lengths = self.lengths[index]
+        longest = int(lengths.max()) if self.x.dim() == 3 and len(lengths) else None
+        return {"x": self.x[index, :longest], "y": self.y[index], "lengths": lengths}
 
     def part(self, index: Tensor) -> Split:
         """The same rows as a Split of their own."""
@@ -55,14 +59,14 @@ class DataSet:
     task: "classify" and "regress" ask once an example; of tokens, "answer" asks for a class at some frames, "lm" for
     the next byte at every frame, "mlm" for hidden words and, at [CLS], whether two sentences belong together, "span"
     where an answer begins and ends, [N,2]; of pairs, "translate" asks for the words of y, the first of which begins it
-    and the last ends it.
+    and the last ends it; of sounds, "ctc" asks for a row of labels.
     examples: where training examples are made afresh at every step; `train` is then a sample of them. probes: further
     test parts by a number that they differ in, such as their length; probe names it.
     """
 
     name: str
-    kind: Literal["image", "sequence", "table", "tokens", "pairs"]
-    task: Literal["classify", "regress", "answer", "lm", "mlm", "span", "translate"]
+    kind: Literal["image", "sequence", "table", "tokens", "pairs", "audio"]
+    task: Literal["classify", "regress", "answer", "lm", "mlm", "span", "translate", "ctc"]
     train: Split = field(repr=False)
     dev: Split = field(repr=False)
     test: Split = field(repr=False)
@@ -71,7 +75,7 @@ class DataSet:
     d_target: int | None = None
     n_vocab: int | None = None  # of tokens: they are 0..n_vocab-1
     vocabulary: Vocabulary | None = field(default=None, repr=False, compare=False)  # where the tokens are of words
-    labels: tuple[str, ...] = ()  # the names of the classes, where they have any
+    labels: tuple[str, ...] = ()  # the names of the classes, where they have any; of "ctc" those from class 1 on
     examples: Examples | None = field(default=None, repr=False, compare=False)
     probes: dict[int, Split] = field(default_factory=dict, repr=False)
     probe: str = ""
@@ -97,10 +101,16 @@ class DataSet:
 
     @cached_property
     def scale(self) -> tuple[float, float]:
-        """Mean and standard deviation of all pixels of the training part; (0, 1) for what is not an image."""
-        if self.kind != "image":
+        """Mean and standard deviation of all pixels of the training part, or of all features of its real frames.
+
+        (0, 1) for what is neither image nor sound.
+        """
+        if self.kind not in ("image", "audio"):
             return 0.0, 1.0
-        return float(self.train.x.mean()), float(self.train.x.std()) or 1.0
+        x = self.train.x
+        if self.train.lengths is not None:
+            x = x[Seq.ragged(x, self.train.lengths).mask]
+        return float(x.mean()), float(x.std()) or 1.0
 
     def describe(self) -> dict[str, Any]:
         """What a results file says of the data."""

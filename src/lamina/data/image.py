@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ from torch import Tensor
 
 from lamina.core.config import UserError
 from lamina.data.dataset import DataSet, Split, stratified
+from lamina.data.shared import shared
 
 __all__ = ["digits", "mnist"]
 
@@ -37,12 +36,7 @@ def mnist() -> DataSet:
     Reads $LAMINA_DATA/mnist/mnist_train.npz: x uint8 [60000,28,28], y. Own dev and test parts of 5,001 each are held
     out, stratified; MNIST's own 10,000 test images are not used.
     """
-    root = os.environ.get("LAMINA_DATA")
-    if not root:
-        raise UserError("mnist: LAMINA_DATA is not set; set it to the folder that holds mnist/mnist_train.npz")
-    path = Path(root) / "mnist" / "mnist_train.npz"
-    if not path.is_file():
-        raise UserError(f"mnist: {path} is not there; set LAMINA_DATA to the folder that holds mnist/mnist_train.npz")
+    path = shared("mnist", "mnist/mnist_train.npz")
     try:
         with np.load(path, allow_pickle=False) as file:
             pixels, labels = file["x"], file["y"]

@@ -20,12 +20,18 @@ MOST = 384  # tokens of a question and its text
 
 
 def kind_of(path: Path) -> str:
-    """What a .jsonl is of, by the keys of its first row: "words", "spans" or "texts"."""
+    """What a .jsonl is of, by the keys of its first row: "words", "spans", "sounds" or "texts"."""
     if path.suffix != ".jsonl" or not path.is_file():
         return "texts"
-    rows = _rows(path)
-    keys = rows[0].keys() if rows else ()
-    return "words" if "tokens" in keys else "spans" if "context" in keys else "texts"
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+        first = next(filter(str.strip, lines), "")
+    try:
+        row = json.loads(first)
+    except ValueError:
+        row = None
+    keys = row.keys() if isinstance(row, dict) else ()
+    kinds = {"tokens": "words", "context": "spans", "audio": "sounds", "sr": "sounds", "duration": "sounds"}
+    return next((kind for key, kind in kinds.items() if key in keys), "texts")
 
 
 def tagged(path: str | Path, *, vocabulary: Vocabulary | None = None) -> DataSet:

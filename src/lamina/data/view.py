@@ -40,7 +40,8 @@ class View:
 
     text is the words for a table, such as "8 rows of 8 as frames". n_vocab: where the frames are tokens;
     separator: the token that ends a sentence, where they are words.
-    Images are centred and scaled by the mean and deviation of the training part's pixels, the same for every structure.
+    Images and sounds are centred and scaled by the mean and deviation of the training part's pixels or features, the
+    same for every structure.
     """
 
     text: str
@@ -107,7 +108,7 @@ def _sequence(dataset: DataSet, model: nn.Module) -> View:
         return Seq.of(x) if lengths is None else Seq.ragged(x, lengths)
 
     text = f"{frames} frames of {width}" if dataset.train.lengths is None else f"up to {frames} frames of {width}"
-    return View(text, frames, width, as_is)
+    return View(text, frames, width, as_is, dataset.scale)
 
 
 def _pairs(dataset: DataSet, model: nn.Module) -> View:
@@ -163,6 +164,7 @@ def _what(dataset: DataSet) -> str:
     shapes: dict[str, Callable[..., Any]] = {
         "image": lambda c, h, w: f"a {h}x{w} image",
         "sequence": lambda t, d: f"a sequence of {d}-wide frames",
+        "audio": lambda t, d: f"a sound as {d}-wide frames",
         "table": lambda d: f"a table of {d} columns",
         "tokens": lambda t: f"a sequence of {t} tokens",
         "pairs": lambda t: "pairs of a source and a target",

@@ -19,7 +19,7 @@ __all__ = ["TOKENIZER", "Vocabulary"]
 
 TOKENIZER, WORDS = "tokenizer.json", "vocab.txt"
 PAD, UNKNOWN, START, SEPARATOR, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-CHARACTERS = 1000  # the most frequent ones; rarer ones are [UNK]
+CHARACTERS = 1000  # the most frequent ones, a quarter of the size at most; rarer ones are [UNK]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +34,9 @@ class Vocabulary:
     @classmethod
     def learn(cls, texts: Sequence[str], size: int) -> Vocabulary:
         """At most `size` pieces, lower case, from these texts; the same texts give the same numbers."""
-        least = 2 * CHARACTERS if size >= 4 * CHARACTERS else size // 2
         tokenizer = _plain({}, lowercase=True)
         seen = Counter(c for text in texts for c in tokenizer.normalizer.normalize_str(text) if not c.isspace())
-        letters = sorted(sorted(seen, key=lambda c: (-seen[c], c))[: min(CHARACTERS, least // 2)])
+        letters = sorted(sorted(seen, key=lambda c: (-seen[c], c))[: min(CHARACTERS, size // 4)])
         # the library numbers what it meets in the order of a hash table, another at every run: so all letters, also
         # inside of words, come first, as if they were special
         known = [*SPECIAL, *(f"##{c}" for c in letters)]

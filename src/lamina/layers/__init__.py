@@ -8,6 +8,7 @@ from lamina.layers.delta import DeltaNet
 from lamina.layers.embedding import Embedding, LearnedPosition, SegmentEmbedding
 from lamina.layers.encoder_decoder import EncoderDecoder
 from lamina.layers.ffn import FeedForward, SwiGLU
+from lamina.layers.frontend import Frames, LogMel, MelSpectrum
 from lamina.layers.memory_attention import MemoryAttention
 from lamina.layers.mixers import MIXERS, Mixer
 from lamina.layers.norm import BatchNorm, LayerNorm, RMSNorm
@@ -22,7 +23,7 @@ from lamina.layers.unpadded import Unpadded
 __all__ = [
     "GLU", "GRU", "LSTM", "MIXERS", "RNN", "Activation", "AdditiveDecoder", "BatchNorm", "CausalAttention",
     "ChunkAttention", "Conv", "CrossAttention", "CrossDecoder", "DeltaNet", "Dropout", "Embedding",
-    "EncoderDecoder", "FeedForward", "GatedRetention", "LayerNorm", "LearnedPosition", "Linear", "LinearAttention",
-    "Mamba", "MemoryAttention", "Mixer", "RMSNorm", "Retention", "Scale", "SegmentEmbedding", "ShortConv",
-    "Sinusoid", "Subsample", "SwiGLU", "Unpadded", "WindowAttention",
+    "EncoderDecoder", "FeedForward", "Frames", "GatedRetention", "LayerNorm", "LearnedPosition", "Linear",
+    "LinearAttention", "LogMel", "Mamba", "MelSpectrum", "MemoryAttention", "Mixer", "RMSNorm", "Retention", "Scale",
+    "SegmentEmbedding", "ShortConv", "Sinusoid", "Subsample", "SwiGLU", "Unpadded", "WindowAttention",
 ]  # fmt: skip

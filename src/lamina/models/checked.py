@@ -21,12 +21,15 @@ from lamina.layers import (
     Dropout,
     Embedding,
     FeedForward,
+    Frames,
     GatedRetention,
     LayerNorm,
     LearnedPosition,
     Linear,
     LinearAttention,
+    LogMel,
     Mamba,
+    MelSpectrum,
     MemoryAttention,
     Retention,
     RMSNorm,
@@ -50,7 +53,8 @@ def check_layers() -> list[tuple[str, Layer]]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         # one generator draws all: what is added at the end leaves the weights of the rest as they are
-        return [*_layers(), *_memories(), *_composites(), *_models(), *_encoders(), *_decoders()]
+        first = [*_layers(), *_memories(), *_composites(), *_models()]
+        return [*first, *_encoders(), *_decoders(), *_frontends()]
 
 
 def _layers() -> list[tuple[str, Layer]]:
@@ -194,3 +198,18 @@ def _decoders() -> list[tuple[str, Layer]]:
         ("models.transformer_seq2seq.decoder", transformer.decoder),
         ("models.transformer_seq2seq.decoder(post)", post.decoder),
     ]  # type: ignore[list-item]
+
+
+def _frontends() -> list[tuple[str, Layer]]:
+    """Speech from samples on, and the Conformer's ablations."""
+    heard = Serial(LogMel(1000, 2, window_ms=6, hop_ms=4), Frames(2, 2, 2), GRU(4, 3))
+    bare = {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 12, "left": 6}
+    return [
+        ("Frames", Frames(3, 5, 2)),
+        ("Frames(window=hop)", Frames(2, 3, 3)),
+        ("MelSpectrum", MelSpectrum(1000, 6, 2)),
+        ("LogMel", LogMel(1000, 2, window_ms=6, hop_ms=4)),
+        ("Serial(LogMel,Frames,GRU)", heard),
+        ("models.conformer(kernel=0)", create("conformer", kernel=0, **bare)),  # type: ignore[list-item]
+        ("models.conformer(macaron=False)", create("conformer", macaron=False, kernel=3, **bare)),  # type: ignore[list-item]
+    ]

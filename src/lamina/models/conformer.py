@@ -41,9 +41,10 @@ class ConformerStack(Config):
     chunk: int | None = Field(None, ge=1, description="attention in chunks of so many frames, and `left` before them")
     rotary: bool = Field(True, description="positions turn queries and keys")
     relative: bool = Field(False, description="positions as the paper has them; with rotary=False")
-    kernel: int = Field(31, ge=1, description="frames of the convolution")
+    kernel: int = Field(31, ge=0, description="frames of the convolution; 0: none")
     conv_right: int = Field(0, ge=0, description="of them behind its own, a delay; the paper's is (kernel - 1) / 2")
     conv_norm: Literal["batch", "layer"] = "batch"
+    macaron: bool = Field(True, description="a feed-forward in two halves around the rest; False: one, at the end")
     subsample: Literal[1, 2, 4] = 1
 
 
@@ -59,18 +60,21 @@ def build(config: Any) -> Layer:
 
 def _block(config: Any) -> list[Layer]:
     """x + ffn(x) / 2, x + attention(x), x + convolution(x), norm(x + ffn(x) / 2)."""
-    half, other = _half(config), _half(config)
+    before = [_feed_forward(config)] if config.macaron else []
+    behind = _feed_forward(config)
     attention: Layer = Residual(*_attention(config))
     if config.left is None and config.right is None:  # rows of any length, each in one piece
         attention = Unpadded(attention)
-    return [half, attention, Residual(*_convolution(config)), other, LayerNorm(config.d_model)]
+    convolution = [Residual(*_convolution(config))] if config.kernel else []
+    return [*before, attention, *convolution, behind, LayerNorm(config.d_model)]
 
 
-def _half(config: Any) -> Layer:
+def _feed_forward(config: Any) -> Layer:
     """x + W_2 silu(W_1 norm(x)) / 2 (the macaron of Lu et al. 2019, arXiv:1906.02762), of real frames only."""
     d_model = config.d_model
     ffn = FeedForward(d_model, config.d_ff or 4 * d_model, "silu")
-    return Unpadded(Residual(LayerNorm(d_model), ffn, *dropout(config), Scale(d_model, 0.5)))
+    half = [Scale(d_model, 0.5)] if config.macaron else []
+    return Unpadded(Residual(LayerNorm(d_model), ffn, *dropout(config), *half))
 
 
 def _attention(config: Any) -> list[Layer]:

@@ -6,6 +6,7 @@ from lamina.layers import MIXERS
 from lamina.models.alexnet import ALEXNET
 from lamina.models.bert import BERT
 from lamina.models.conformer import CONFORMER
+from lamina.models.dsn import DSN
 from lamina.models.hybrid import ATTENTION_LSTM, HYBRID
 from lamina.models.lenet import LENET
 from lamina.models.mamba import MAMBA
@@ -39,6 +40,6 @@ MODELS = MIXER_ROWS | {
     row.name: row
     for row in (
         MLP, RNN, LSTM, GRU, LENET, TRANSFORMER, LINEAR_ATTENTION, RETNET, MAMBA, GATED_RETENTION, DELTANET, YOCO,
-        HYBRID, ATTENTION_LSTM, CONFORMER, BERT, SEQ2SEQ, TRANSFORMER_SEQ2SEQ, ALEXNET,
+        HYBRID, ATTENTION_LSTM, CONFORMER, BERT, SEQ2SEQ, TRANSFORMER_SEQ2SEQ, ALEXNET, DSN,
     )
 }  # fmt: skip

@@ -7,7 +7,9 @@ from lamina.reproduce import (
     additive,
     alexnet,
     bert,
+    conformer,
     deltanet,
+    dsn,
     gated_retention,
     lenet,
     lstm,
@@ -27,7 +29,8 @@ __all__ = [
 ]  # fmt: skip
 
 _MODULES = (
-    mlp, lstm, lenet, alexnet, mamba, retnet, gated_retention, deltanet, yoco, bert, additive, transformer,
+    mlp, lstm, lenet, alexnet, additive, transformer, bert, conformer, dsn, mamba, retnet, gated_retention, deltanet,
+    yoco,
 )  # fmt: skip
 CLAIMS: dict[str, Claim] = {module.CLAIM.name: module.CLAIM for module in _MODULES}
 

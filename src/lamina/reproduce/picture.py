@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, isfinite, log10
+from statistics import fmean
 from typing import Protocol
 
 from lamina.compare.report_families import family
 
-__all__ = ["Axis", "Chart", "Line", "Part", "Row", "Tiles", "draw", "ink", "text_at"]
+__all__ = ["Axis", "Chart", "Dots", "Line", "Part", "Row", "Tiles", "draw", "ink", "text_at"]
 
 WIDTH, LEFT, RIGHT, EDGE = 560, 58, 132, 16
+NAMES = 150  # the room for the names of rows
 STYLE = """
 svg{--ink:#1b1f23;--soft:#59626b;--line:#d4d8dc;--ground:#ffffff}
 @media (prefers-color-scheme:dark){svg{--ink:#e8eaed;--soft:#a3abb3;--line:#3a4047;--ground:#14171a}}
@@ -117,6 +119,43 @@ class Chart:
                 f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" style="fill:{fill};stroke:var(--ground)"/>' for a, b in spots
             ]
         return out
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Scores by name: a dot each, on the bar from the least to the most; the mean stands at the end of the row.
+
+    rows are (name, scores, colour); cut: a line behind so many rows.
+    """
+
+    rows: Sequence[tuple[str, Sequence[float], str]]
+    x: Axis
+    cut: int | None = None
+
+    @property
+    def height(self) -> int:
+        return 24 + 28 * len(self.rows) + 24
+
+    def draw(self, left: float, top: float, width: float) -> str:
+        start, end, foot = left + NAMES, left + width - 60, top + self.height - 24
+        x = _Scale.over([v for _, scores, _ in self.rows for v in scores], self.x, start, end)
+        out = [text_at(left, top + 14, self.x.label, "s")]
+        for v in x.ticks:
+            out.append(f'<line class="g" x1="{x(v):.1f}" x2="{x(v):.1f}" y1="{top + 26:.1f}" y2="{foot:.1f}"/>')
+            out.append(text_at(x(v), foot + 18, _number(v), "s", "middle"))
+        if self.cut is not None:
+            y = top + 24 + 28 * self.cut
+            out.append(f'<line class="r" x1="{left:.1f}" x2="{end:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        for i, (name, scores, colour) in enumerate(self.rows):
+            y = top + 38 + 28 * i
+            out.append(text_at(left, y + 5, name))
+            out.append(text_at(left + width, y + 5, f"{fmean(scores):.3g}" if scores else "diverged", "s", "end"))
+            if scores:
+                ends = f'x1="{x(min(scores)):.1f}" x2="{x(max(scores)):.1f}" y1="{y:.1f}" y2="{y:.1f}"'
+                out.append(f'<line {ends} style="stroke:{colour};stroke-width:2.2"/>')
+            spots = (f'cx="{x(score):.1f}" cy="{y:.1f}"' for score in scores)
+            out += [f'<circle {spot} r="4.5" style="fill:{colour};stroke:var(--ground)"/>' for spot in spots]
+        return "".join(out)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from lamina.core import Layer, NotStreamable
@@ -9,6 +11,8 @@ from lamina.data import CannotTake, DataSet, view
 from lamina.data.view import Entry
 from lamina.tasks.answer import Answer
 from lamina.tasks.classify import Classify
+from lamina.tasks.companion import DeeplySupervised, companion_paths
+from lamina.tasks.ctc import Ctc, fits
 from lamina.tasks.generate import Writer
 from lamina.tasks.lm import LanguageModel
 from lamina.tasks.mlm import MaskedLM
@@ -19,22 +23,26 @@ from lamina.tasks.task import Batch, Metric, Task
 from lamina.tasks.translate import Translate
 
 __all__ = [
-    "TASKS", "Answer", "Batch", "Classify", "LanguageModel", "MaskedLM", "Metric", "Regress", "Span", "Task", "Teller",
-    "Translate", "Writer", "make", "search",
+    "TASKS", "Answer", "Batch", "Classify", "Ctc", "DeeplySupervised", "LanguageModel", "MaskedLM", "Metric", "Regress",
+    "Span", "Task", "Teller", "Translate", "Writer", "make", "search",
 ]  # fmt: skip
 
 TASKS: dict[str, type[Task]] = {
     "classify": Classify, "regress": Regress, "answer": Answer, "lm": LanguageModel, "mlm": MaskedLM,
-    "span": Span, "translate": Translate,
+    "span": Span, "translate": Translate, "ctc": Ctc,
 }  # fmt: skip
 
 
-def make(dataset: DataSet, entry: Entry, model: nn.Module, *, taps: int = 0) -> Task:
+def make(
+    dataset: DataSet, entry: Entry, model: nn.Module, *, taps: int = 0, companions: int | Sequence[str] | None = None
+) -> Task:
     """The data set's task around a model: stem, backbone, pooling and head, or an image model with its own head.
 
     entry is the model's row of MODELS, or anything with a name and a view. taps: of a short convolution behind the stem
-    of structures that see frames in time. The stem's and the head's weights are drawn from the global generator. Raises
-    CannotTake where the structure cannot take the data.
+    of structures that see frames in time. companions: hidden outputs that answer too while it learns
+    (`DeeplySupervised`): so many, evenly spaced, or their paths in the model; None those that the model declares. The
+    weights of the stem, the head and last the companions are drawn from the global generator. Raises CannotTake where
+    the structure cannot take the data.
     """
     seen = view(dataset, entry, model)
     if entry.view == "image" and model.d_out != dataset.n_out:
@@ -44,9 +52,15 @@ def make(dataset: DataSet, entry: Entry, model: nn.Module, *, taps: int = 0) -> 
         )
     if dataset.kind == "tokens" and dataset.task != "classify" and isinstance(model, Layer):
         _keeps_time(dataset, model)
+    if dataset.task == "ctc":
+        if entry.view != "sequence" or not isinstance(model, Layer):
+            raise CannotTake(f"gives one answer an example; {dataset.name} asks for a row of labels")
+        fits(dataset, model)
     if taps and entry.view != "sequence":
         raise CannotTake("a short convolution needs frames in time")
-    return TASKS[dataset.task](seen, model, dataset.n_out, own_head=entry.view == "image", taps=taps)
+    task = TASKS[dataset.task](seen, model, dataset.n_out, own_head=entry.view == "image", taps=taps)
+    paths = companion_paths(model, companions)
+    return DeeplySupervised(task, paths) if paths else task
 
 
 def _keeps_time(dataset: DataSet, model: Layer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
@@ -23,7 +23,7 @@ Batch = dict[str, Tensor]
 class Metric:
     """What is reported, and which way is better."""
 
-    name: Literal["accuracy", "mse", "bits per byte"]
+    name: Literal["accuracy", "mse", "bits per byte", "label error rate"]
     better: Literal["higher", "lower"]
 
 
@@ -42,6 +42,7 @@ class Task(nn.Module, ABC):
     """
 
     metric: Metric
+    done = 0.0  # the share of the training that is behind, 0 to 1; set before each step
 
     def __init__(self, view: View, backbone: nn.Module, n_out: int, *, own_head: bool = False, taps: int = 0) -> None:
         super().__init__()
@@ -73,6 +74,10 @@ class Task(nn.Module, ABC):
 
     def further(self, told: Iterable[tuple[Tensor, Batch]]) -> dict[str, float]:
         """What else is worth knowing of the predictions over a part, by name; nothing unless a task says otherwise."""
+        return {}
+
+    def identity(self) -> dict[str, Any]:
+        """What a run must share with this task to go on with it, beside model, data and settings; plain JSON."""
         return {}
 
     @abstractmethod

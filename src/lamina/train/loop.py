@@ -78,6 +78,7 @@ def fit(
         history, at = (History(), 0) if keeper is None else keeper.resume()
         while at < steps and not history.diverged:
             began = perf_counter()
+            task.done = at / steps
             loss = run.step(source(at), optim.learning_rate(at, steps, lr))
             history.seconds += perf_counter() - began
             at += 1
@@ -236,6 +237,7 @@ def _identity(task: Task, dataset: DataSet, batches: object, settings: dict[str,
         "data": dataset.name,
         "digest": dataset.digest,
         "batches": "train" if batches is None else repr(batches),
+        **task.identity(),
         **settings,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,7 +33,8 @@ class Order:
     """What is asked for: a model and its keys, a data set (a name, or a file), and how to train.
 
     taps: of a short convolution behind the stem, 0 for none. start: the folder whose weights are the first ones, with
-    the model, the keys and the words of `Start.read`.
+    the model, the keys and the words of `Start.read`. companions: hidden outputs that answer too in training, so many
+    or their paths; None those of the model, 0 for none.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Order:
     batch_size: int = 64
     taps: int = 0
     start: str | None = None
+    companions: int | list[str] | None = None
 
     def build(self, dataset: DataSet) -> Task:
         """The task with its first weights: those of `start`, and others that depend on seed only."""
@@ -56,10 +58,15 @@ class Order:
                 keys.setdefault("d_in", dataset.shape[0])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            task = make(dataset, row, models.create(self.model, **keys), taps=self.taps)
+            model = models.create(self.model, **keys)
+            task = make(dataset, row, model, taps=self.taps, companions=self.companions)
         if self.start is not None:
             Start.read(self.start).put(task)
         return task
+
+    def alone(self) -> Order:
+        """The same without what only training needs: its task is what is weighed, saved and loaded."""
+        return replace(self, start=None, companions=0)
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def train_run(
 
     Writes run.json (order, data, status running, done or diverged, result), checkpoints/, and at the end config.json
     and model.safetensors (the backbone, as `lamina.load` reads it), task.safetensors (stem and head), history.json and,
-    where the data are words, their tokenizer.json.
+    where the data are words, their tokenizer.json. Companion heads are not kept: they have done their work.
     The same order resumes an unfinished run and returns a finished one; a folder of anything else is a UserError.
     """
     positive(steps=order.steps, lr=order.lr, batch_size=order.batch_size)
@@ -109,10 +116,10 @@ def train_run(
         "loss": history.loss[-1][1] if history.loss and not history.diverged else None,
         "steps": len(history.loss),
         "seconds": round(history.seconds, 3),
-        "params": sum(p.numel() for p in order.build(dataset).parameters()),
+        "params": sum(p.numel() for p in order.alone().build(dataset).parameters()),
     }
     if main:
-        _finish(out, order.build(dataset), history, facts, dataset.vocabulary)
+        _finish(out, order.alone().build(dataset), history, facts, dataset.vocabulary)
     return facts
 
 
@@ -173,7 +180,7 @@ def _finished(folder: Path) -> dict[str, Any]:
 
 def _trained(folder: Path, facts: dict[str, Any], dataset: DataSet) -> Task:
     """The run's task with its trained weights."""
-    task = Order(**{**facts["order"], "start": None}).build(dataset)
+    task = Order(**facts["order"]).alone().build(dataset)
     task.backbone.load_state_dict(models.load(folder).state_dict())
     around = load_file(folder / AROUND)
     missing = [name for name in task.state_dict() if not name.startswith("backbone.") and name not in around]
@@ -233,7 +240,7 @@ def _finish(out: Path, task: Task, history: History, facts: dict[str, Any], voca
     newest = checkpoint.latest(out / "checkpoints")
     if newest is None:
         raise UserError(f"{out}: its checkpoints are gone; choose another --out and train again")
-    weights = {name.removeprefix("model."): t for name, t in newest[0].items() if name.startswith("model.")}
+    weights = {name: newest[0][f"model.{name}"] for name in task.state_dict()}  # the task's own: no companion heads
     task.load_state_dict(weights)
     with checkpoint.said_plainly(out):
         models.save(task.backbone, out)

@@ -79,7 +79,7 @@ class Classifier:
             raise UserError(f"{folder}: was trained on {facts['data']['task']}, which has no classes; fine-tune it: "
                             f"lamina train {facts['order']['model']} FILE.tsv --from {folder}")  # fmt: skip
         model, vocabulary = _bert(folder)
-        if "classifier.weight" not in model.names or model.sentence is None:
+        if "classifier.weight" not in model.shapes or model.sentence is None:
             raise UserError(f"{folder}: has no head of classes; give one that BertForSequenceClassification saved")
         named = model.source.get("id2label", {})
         labels = tuple(str(named.get(str(i), f"LABEL_{i}")) for i in range(model.sentence.out_features))
