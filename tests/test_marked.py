@@ -126,7 +126,7 @@ def test_both_are_learned(tmp_path: Path) -> None:
         ({"tokens": ["a"], "labels": []}, "row 1: tokens and labels must be two lists of one length, an entry a word"),
         ({"context": "a b", "question": "?"}, "row 1: question, context and answer must be three texts"),
         ({"context": "a b", "question": "?", "answer": "c"}, "row 1: the answer does not stand in its context at -1"),
-        (["a"], "row 1 is no JSON object; give one a line"),
+        (["a"], "row 1 is no object like"),
     ],
 )
 def test_what_is_no_row(row: Any, message: str, tmp_path: Path) -> None:
