@@ -48,7 +48,7 @@ class MaskedLM(PerFrame):
         self.follows = nn.Sequential(Projection(d_model, d_model), nn.Tanh(), Projection(d_model, 2))
 
     def forward(self, batch: Batch) -> Told:  # type: ignore[override]
-        frames = self.encoder()(cast(Seq, self.view(batch["x"], batch.get("lengths"))))
+        frames = self.backbone(cast(Layer, self.stem)(self.view(batch["x"], batch.get("lengths"))))
         words = cast(Layer, self.head)(Seq.of(self.pool(frames, batch)[None])).values[0]
         return Told(words, self.follows(frames.values[_paired(batch), 0]))
 
