@@ -85,8 +85,10 @@ def results(plan: Plan, dataset: DataSet, metric: Metric, records: Records, work
 
 def chance(dataset: DataSet) -> float:
     """The test score of the best constant answer: the training part's most frequent class, word or span, its mean
-    target, or the frequencies of its bytes.
+    target, the frequencies of its bytes, or no label at all.
     """
+    if dataset.task == "ctc":
+        return 1.0
     train, test = dataset.train.y, dataset.test.y
     if dataset.task == "regress":
         return float(((test - train.mean(0)) ** 2).mean())

@@ -42,7 +42,7 @@ WORDS = {
     "no_macaron": "without macaron",
     "no_positions": "without positions",
 }
-INKS = {"transformer": "attention", "lstm": "recurrence"}
+INKS = {name: "recurrence" if name == "lstm" else "attention" for name in NETS}
 
 
 def plan(tier: Tier) -> Plan:
@@ -170,7 +170,7 @@ def picture(record: dict[str, Any], trials: list[dict[str, Any]]) -> str:
         for name, dash in (("conformer", False), ("no_convolution", True)):
             course = trials[0]["learned"][f"digits_{name}"]["loss"]
             xs, ys = [x for x, _ in course], [y for _, y in course]
-            lines.append(Line(xs, ys, ink("hybrid" if name == "conformer" else "attention"), WORDS[name], dash=dash))
+            lines.append(Line(xs, ys, ink(INKS[name]), WORDS[name], dash=dash))
         chart = Chart(lines, Axis("training steps"), Axis("CTC loss of the batch, nats a label (log)", log=True))
         errors = [digits3(found[f"digits_{name}"]["ours"], "%") for name in ("conformer", "no_convolution")]
         note = (
@@ -197,7 +197,7 @@ def _dots(part: str, words: str, record: dict[str, Any], trials: list[dict[str, 
     rows = []
     for name in record["settings"][part]["nets"]:
         scores = [s for t in trials if (s := t["figures"][f"{part}_{name}"]) is not None]
-        rows.append((WORDS[name], scores, ink(INKS.get(name, "hybrid"))))
+        rows.append((WORDS[name], scores, ink(INKS[name])))
     return Dots(rows, Axis(f"{words}: character errors, %", low=0), cut=1 + len(RIVALS))
 
 
