@@ -95,7 +95,7 @@ def chance(dataset: DataSet) -> float:
     if dataset.task == "span":
         spans, counts = train.unique(dim=0, return_counts=True)
         return float((test == spans[counts.argmax()]).all(1).float().mean())
-    if dataset.task == "mlm":  # without the question about the sentences
+    if dataset.task in ("mlm", "translate"):  # without the question about the sentences; what begins is not told
         train, test = train[:, 1:], test[:, 1:]
     train, test = (y[y != NOT_ASKED].long() for y in (train, test))
     counts = train.bincount(minlength=dataset.n_out)
