@@ -14,7 +14,7 @@ from claim_parts import drawn, quiet
 from lamina.cli import main
 from lamina.core import UserError
 from lamina.models import MODELS
-from lamina.reproduce import CLAIMS, TIERS, Claim, Figure, Plan, Tier, fallen, find, keep, read_verdicts, reproduce
+from lamina.reproduce import CLAIMS, TIERS, Claim, Figure, Plan, Tier, due, fallen, find, keep, read_verdicts, reproduce
 from lamina.reproduce import record as records
 from lamina.reproduce.claim import digits3
 from lamina.reproduce.picture import Axis, Chart, Line, Row, Tiles, draw
@@ -246,7 +246,9 @@ def test_command_exits_1_only_where_a_claim_had_passed(
         (["lstn"], "did you mean 'lstm'?"),
         (["lstm", "--tier", "ful"], "did you mean 'full'?"),
         ([], "or give --all"),
-        (["lstm", "--all"], "one of the two"),
+        (["lstm", "--all"], "one of them"),
+        (["--all", "--due", "nowhere"], "one of them"),
+        (["--due", "nowhere"], "nowhere: no such folder"),
         (["lstm", "--against", "/nowhere/verdicts.json"], "no such file"),
     ],
 )
@@ -356,3 +358,15 @@ def test_figures_of_all_seeds_together_are_judged_once(tmp_path: Path) -> None:
     found = reproduce(claim, "ci", tmp_path, quiet)
     assert found["figures"][1]["scores"] == [pytest.approx(0.3)]
     assert found["verdict"] == "FAIL"
+
+
+def test_what_is_due_is_what_changed_and_every_other_claim_once_in_four_days(tmp_path: Path) -> None:
+    claims = [replace(small_claim({0: 1.0, 1: 1.0}), name=f"claim{i}") for i in range(6)]
+    assert [c.name for c in due(claims, "ci", tmp_path, 0)] == [c.name for c in claims]  # no record at all
+    for claim in claims:
+        reproduce(claim, "ci", tmp_path, quiet)
+    days = [{c.name for c in due(claims, "ci", tmp_path, day)} for day in range(100, 104)]
+    assert set.union(*days) == {c.name for c in claims}
+    assert sorted(map(len, days)) == [1, 1, 2, 2]
+    other = replace(claims[3], plan=lambda tier: replace(claims[3].plan(tier), settings={"steps": 4}))
+    assert all(other in due([*claims[:3], other], "ci", tmp_path, day) for day in range(4))

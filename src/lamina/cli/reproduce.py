@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -30,6 +30,9 @@ def reproduce(
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every claim.")] = False,
+    due: Annotated[
+        Path | None, typer.Option(help="Claims changed since the records in that folder, and a quarter of the others.")
+    ] = None,
     tier: Annotated[str, typer.Option(help="ci: within two minutes a claim. full: the claim as it stands.")] = "ci",
     out: Annotated[Path, typer.Option(help="Folder for records and pictures.")] = Path("runs/claims"),
     against: Annotated[
@@ -48,7 +51,7 @@ def reproduce(
 
     lamina reproduce --all --tier full --out docs/claims --keep docs/claims/verdicts.json
 
-    lamina reproduce --all --tier ci --against docs/claims/verdicts.json --json
+    lamina reproduce --due docs/claims --tier ci --against docs/claims/verdicts.json --json
     """
     from lamina import reproduce as claims
     from lamina.core import UserError
@@ -56,9 +59,12 @@ def reproduce(
 
     if tier not in claims.TIERS:
         raise nearest(tier, claims.TIERS, "tier")
-    if every == bool(names):
-        raise UserError(f"name claims ({', '.join(claims.CLAIMS)}) or give --all, one of the two")
-    wanted = list(claims.CLAIMS.values()) if every else [claims.find(name) for name in dict.fromkeys(names or [])]
+    if every + bool(names) + (due is not None) != 1:
+        raise UserError(f"name claims ({', '.join(claims.CLAIMS)}) or give --all or --due, one of them")
+    wanted = [claims.find(name) for name in dict.fromkeys(names or [])] or list(claims.CLAIMS.values())
+    if due is not None:
+        wanted = claims.due(wanted, cast(claims.Tier, tier), due)
+        typer.echo(f"due: {', '.join(claim.name for claim in wanted)}", err=True)
     before = {} if against is None else claims.read_verdicts(against)
     found = []
     for claim in wanted:
@@ -70,7 +76,7 @@ def reproduce(
     if keep is not None:
         claims.keep(found, keep)
     if as_json:
-        typer.echo(json.dumps(found if every or len(found) > 1 else found[0], indent=1))
+        typer.echo(json.dumps(found[0] if names and len(found) == 1 else found, indent=1))
     fallen = claims.fallen(found, before)
     if fallen:
         typer.echo(f"had passed and fails now: {', '.join(fallen)} (verdicts of {against})", err=True)

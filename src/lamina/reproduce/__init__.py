@@ -20,11 +20,12 @@ from lamina.reproduce import (
     yoco,
 )
 from lamina.reproduce.claim import TIERS, Claim, Figure, Plan, Tell, Tier
+from lamina.reproduce.due import due
 from lamina.reproduce.record import fallen, keep, read_verdicts
 from lamina.reproduce.run import reproduce
 
 __all__ = [
-    "CLAIMS", "TIERS", "Claim", "Figure", "Plan", "Tell", "Tier", "fallen", "find", "keep", "read_verdicts",
+    "CLAIMS", "TIERS", "Claim", "Figure", "Plan", "Tell", "Tier", "due", "fallen", "find", "keep", "read_verdicts",
     "reproduce",
 ]  # fmt: skip
 
