@@ -232,5 +232,5 @@ def recall():
     for row in both:
         row["probes"] = [[n, [score / (1 + n / 50) for score in row["scores"]]] for n in (4, 8, 16, 32)]
     curves = {row["model"]: found["curves"].get(row["model"].removesuffix("+conv"), []) for row in both}
-    data = {**found["data"], "name": "mqar:pairs=4+8+16+32", "kind": "tokens"}
+    data = {**found["data"], "name": "mqar:pairs=4+8+16+32", "kind": "tokens", "task": "answer"}
     return {**found, "rows": both, "curves": curves, "data": data, "probe": "key-value pairs", "best": None}

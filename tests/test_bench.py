@@ -7,7 +7,18 @@ import pytest
 import torch
 
 from lamina import ops
-from lamina.bench import encoder_rows, frame_rows, growth, layer_rows, op_rows, rows, table, timing, work
+from lamina.bench import (
+    encoder_rows,
+    frame_rows,
+    growth,
+    layer_rows,
+    op_rows,
+    rows,
+    table,
+    timing,
+    translate_rows,
+    work,
+)
 from lamina.bench import ops as bench
 from lamina.bench.case import Case
 from lamina.bench.gate import agreement, judge
@@ -40,6 +51,7 @@ ROWS = {
     "bert": lambda: encoder_rows.bert_row(3, 7, 8, 2, (ASKED["forward"],) * 2),
     "conformer": lambda: encoder_rows.conformer_row(3, 8, 8, 1, 3, (ASKED["forward"],) * 2),
     "transformer": lambda: encoder_rows.transformer_row(2, 7, 8, 2, (ASKED["forward"],) * 2),
+    "translate": lambda: translate_rows.translate_row(2, 4, 20, 16, 1, Target(2, 4)),
 }
 
 
@@ -49,6 +61,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(rows, "op_rows", lambda: (ROWS["retention"](),))
     monkeypatch.setattr(rows, "frame_rows", tuple)
     monkeypatch.setattr(rows, "layer_rows", lambda: (ROWS["retnet_step"](),))
+    monkeypatch.setattr(rows, "translate_rows", tuple)
     monkeypatch.setattr(rows, "encoder_rows", tuple)
     monkeypatch.setattr(bench, "measure", lambda: TINY)
     threads = torch.get_num_threads()
@@ -266,7 +279,8 @@ def test_what_is_asked():
     assert asked["linear", "16 of 1024x256 B1"] == {"step": (1, 2)}
     assert asked["window_attention", "B4 L2048 H4 d64 left128"] == {"forward": (4, 8), "forward+backward": (3, 5)}
     assert asked["bert", "4 layers B16 L128 d256"] == {"forward": (1.6, 2), "forward+backward": (1.6, 2)}
-    assert len(asked) == 22
+    assert asked["translate", "4+4 layers B1 S32 U64 d256"] == {"forward": (2, 4)}
+    assert len(asked) == 24
 
 
 def test_rounds_fit_the_time_that_there_is(monkeypatch):

@@ -30,16 +30,22 @@ def adding():
     return data.DATA["adding"](20, sizes=(100, 50, 50))
 
 
+@pytest.fixture(scope="module")
+def pairs():
+    return data.load("dates:length=6,probes=5")
+
+
 # budget ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_the_width_meets_the_budget(digits, name):
+def test_the_width_meets_the_budget(digits, pairs, name):
+    dataset = pairs if MODELS[name].view == "pairs" else digits
     for budget in (60_000, 200_000):
-        solved = solve(name, digits, budget)
+        solved = solve(name, dataset, budget)
         assert abs(solved.off) <= TOLERANCE, (budget, solved)
-        assert solved.params == count(name, solved.keys, digits)
-    assert solve(name, digits, 20_000).feasible
+        assert solved.params == count(name, solved.keys, dataset)
+    assert solve(name, dataset, 20_000).feasible
 
 
 def test_counted_weights_are_the_real_ones(digits):

@@ -50,11 +50,13 @@ def test_save_and_load_give_the_same_model(name, tmp_path):
         x = torch.randn(2, *model.image_shape)
         assert torch.equal(model(x), again(x))
     else:
-        x = lamina.Seq.of(torch.randn(2, 5, model.d_in))
-        assert torch.equal(model(x).values, again(x).values)
+        x = [lamina.Seq.of(torch.randn(2, 5, model.d_in)) for _ in range(1 + model.takes_memory)]
+        assert torch.equal(model(*x).values, again(*x).values)
 
 
-@pytest.mark.parametrize("name", ["lstm", "transformer", "mlp", "lenet", "conv", "mamba", "deltanet", "yoco"])
+@pytest.mark.parametrize(
+    "name", ["lstm", "transformer", "seq2seq", "mlp", "lenet", "conv", "mamba", "deltanet", "yoco"]
+)
 def test_a_model_can_be_pickled_for_another_process(name):
     model = lamina.create(name)
     again = pickle.loads(pickle.dumps(model))

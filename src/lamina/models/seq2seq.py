@@ -17,7 +17,8 @@ __all__ = ["SEQ2SEQ"]
 class Seq2Seq(Config):
     """A bidirectional recurrent encoder and a recurrent decoder that looks back at it."""
 
-    d_model: int = Field(64, ge=1, description="of the decoder, and of each direction of the encoder")
+    d_model: int = Field(64, ge=1)
+    d_encoder: int | None = Field(None, ge=1, description="of each direction of the encoder; default d_model")
     n_layers: int = Field(1, ge=1, description="of the encoder")
     cell: Literal["gru", "lstm"] = "gru"
     attention: bool = Field(True, description="without it the decoder knows the encoder's first frame only")
@@ -26,12 +27,13 @@ class Seq2Seq(Config):
 
 def build(config: Any) -> Layer:
     """target [B,T,d_model], source [B,S,d_model] as memory -> [B,T,d_model]."""
-    d_model, cell = config.d_model, {"gru": GRU, "lstm": LSTM}[config.cell]
+    d_model, d_encoder = config.d_model, config.d_encoder or config.d_model
+    cell = {"gru": GRU, "lstm": LSTM}[config.cell]
     layers: list[Layer] = []
     for i in range(config.n_layers):
-        width = 2 * d_model if i else d_model
-        layers += [*dropout(config, width), Bidirectional(cell(width, d_model), cell(width, d_model))]
-    decoder = AdditiveDecoder(d_model, 2 * d_model, config.cell, config.attention)
+        width = 2 * d_encoder if i else d_model
+        layers += [*dropout(config, width), Bidirectional(cell(width, d_encoder), cell(width, d_encoder))]
+    decoder = AdditiveDecoder(d_model, 2 * d_encoder, config.cell, config.attention)
     return EncoderDecoder(Serial(*layers), Serial(*dropout(config), decoder, *dropout(config)))
 
 
@@ -43,7 +45,7 @@ SEQ2SEQ = Model(
     view="pairs",
     config_of=lambda keys: Seq2Seq,
     build=build,
-    knobs=(Knob("d_model", 8, 8),),
+    knobs=(Knob("d_model", 8, 8), Knob("d_encoder", 4)),
     idea="A decoder that may look back at every word of the source need not squeeze it into one vector.",
     equations=(
         "m = [forward cell; backward cell] over the source\n"
