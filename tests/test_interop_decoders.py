@@ -3,12 +3,13 @@
 import json
 
 import pytest
+import tokenizers
 import torch
 import transformers
 
 import lamina
 from interop_parts import MASK, assert_near, stirred
-from lamina import Seq, UserError, interop, run_steps
+from lamina import Seq, UserError, cli, interop, run_steps
 
 pytestmark = pytest.mark.interop
 FAMILIES = {
@@ -185,3 +186,26 @@ def test_variants_that_are_not_ours_are_refused(family, keys, message, tmp_path)
     with pytest.raises(UserError) as error:
         lamina.load(tmp_path)
     assert message in str(error.value)
+
+
+def test_generate_writes_what_theirs_generates(tmp_path, capsys):
+    peer = _peer("GPT2", True)
+    peer.save_pretrained(tmp_path)
+    text = "the cat sat on the mat"
+    words = tokenizers.Tokenizer(tokenizers.models.BPE())
+    words.pre_tokenizer, words.decoder = tokenizers.pre_tokenizers.ByteLevel(False), tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=50, initial_alphabet=sorted({*text.replace(" ", "Ġ")}))
+    words.train_from_iterator([text], trainer)
+    words.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["generate", str(tmp_path), "--prompt", "the cat", "--tokens", "6", "--temperature", "0", "--json"])
+    assert stop.value.code == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    model, prompt = lamina.load(tmp_path), torch.tensor([words.encode("the cat").ids])
+    for _ in range(6):
+        prompt = torch.cat([prompt, model(Seq.of(prompt)).values[:, -1:].argmax(-1)], 1)
+    want = peer.generate(torch.tensor([words.encode("the cat").ids]), max_new_tokens=6, do_sample=False, pad_token_id=0)
+    told = prompt[0].tolist()
+    told = told[: told.index(2)] if 2 in told else told
+    assert found["text"] == words.decode(told)[len("the cat") :]
+    assert want[0].tolist()[: len(told)] == told

@@ -1,13 +1,18 @@
 """Marian's encoder-decoder of transformers with random weights: the same numbers, the same targets, and back."""
 
+import json
+
 import pytest
+import sentencepiece
 import torch
-from transformers import MarianConfig, MarianMTModel
+from transformers import MarianConfig, MarianMTModel, MarianTokenizer
 
 import lamina
 from interop_parts import MASK, assert_near, stirred
 from lamina import Seq, interop, run_steps
+from lamina.interop.marian_words import MarianWords
 from lamina.tasks import search
+from lamina.train.translator import Translator
 
 pytestmark = pytest.mark.interop
 
@@ -71,3 +76,38 @@ def test_same_targets(beams, penalty, tmp_path):
         assert words == want
         lengths.add(len(words))
     assert len(lengths) > 1
+
+
+def _words(folder):
+    """SentencePiece models of a few sentences, and the numbers of their pieces: unknown, end and pad among them."""
+    texts = [f"the {a} {v} the {b}." for a in ("cat", "dog", "hen") for b in ("cow", "fox") for v in ("sees", "bites")]
+    for side in ("source", "target"):
+        model = str(folder / side)
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts), model_prefix=model, vocab_size=20, bos_id=-1, eos_id=-1, minloglevel=2
+        )
+        (folder / f"{side}.model").rename(folder / f"{side}.spm")
+    known = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
+    pieces = ["</s>", "<unk>", *sorted({known.id_to_piece(i) for i in range(len(known))} - {"<unk>"})]
+    (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate([*pieces, "<pad>"])}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"source_lang": "a", "target_lang": "b"}))
+    return texts, len(pieces) + 1
+
+
+def test_words_are_theirs_and_a_text_goes_all_the_way(tmp_path):
+    texts, n = _words(tmp_path)
+    theirs, ours = MarianTokenizer.from_pretrained(tmp_path), MarianWords(tmp_path)
+    assert [[*row, 0] for row in ours.pieces(texts)] == theirs(texts)["input_ids"]
+    numbers = ours.pieces(texts)[0]
+    assert ours.spelled(numbers) == theirs.decode(numbers, skip_special_tokens=True) == texts[0]
+    pad = n - 1
+    peer = _peer(vocab_size=n, decoder_vocab_size=n, pad_token_id=pad, decoder_start_token_id=pad)
+    peer.save_pretrained(tmp_path)
+    told = Translator.read(tmp_path).translate(texts[:3], beams=2, length_penalty=1.0)
+    given = theirs(texts[:3], return_tensors="pt", padding=True)
+    most = 2 * given["input_ids"].shape[1] + 10
+    want = peer.generate(**given, num_beams=2, length_penalty=1.0, max_new_tokens=most, early_stopping=False)
+    assert told == [ours.spelled([w for w in row[1:].tolist() if w not in (0, pad)]) for row in want]
+    (tmp_path / "source.spm").unlink()
+    with pytest.raises(lamina.UserError, match=r"holds no source\.spm, so its words cannot be read"):
+        Translator.read(tmp_path)

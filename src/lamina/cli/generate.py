@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import json
 import sys
@@ -20,11 +19,14 @@ def register(app: typer.Typer) -> None:
 
 
 def generate(
-    run: Annotated[Path, typer.Argument(help="The folder that `lamina train` wrote: of text, or of your own .txt.")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="A run of text or of your .txt; or others' folder, or org/name."),
+    ],
     prompt: Annotated[str, typer.Option(help="The text to write on from.")],
-    tokens: Annotated[int, typer.Option(help="How many bytes to write.")] = 256,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest byte; 1 draws as the model says.")] = 0.8,
-    top_p: Annotated[float, typer.Option(help="Draw from the likeliest bytes with this probability together.")] = 0.95,
+    tokens: Annotated[int, typer.Option(help="Bytes to write, or sub-words of others' models.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; 1 draws as the model says.")] = 0.8,
+    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens with this probability together.")] = 0.95,
     seed: Annotated[int, typer.Option(help="The same seed writes the same text.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the text and the figures as JSON.")] = False,
 ) -> None:
@@ -37,35 +39,41 @@ def generate(
     lamina generate runs/train-mamba-text --prompt "def "
 
     lamina generate runs/train-mamba-text --prompt "class " --tokens 1000 --temperature 0.5 --seed 3
+
+    lamina generate path/to/gpt2 --prompt "Once upon a time" --tokens 50
     """
     import torch
 
     from lamina.core import UserError, state
     from lamina.tasks import Writer
-    from lamina.train import load_language_model
+    from lamina.train.writing import Writing
 
     if not prompt:
         raise UserError("--prompt is empty; give at least one character to write on from")
     if tokens < 1:
         raise UserError(f"--tokens {tokens}: it must be at least 1")
-    task = load_language_model(run)
-    read = torch.tensor(list(prompt.encode(errors="surrogateescape")))  # a byte of the shell's that is no UTF-8 stays
-    Writer(task).read(read[:64])  # kernels load at their first call, which is not the prompt's time
-    writer, began = Writer(task), perf_counter()
+    writing = Writing.read(run)
+    spelling, read = writing.spelling, torch.tensor(writing.spelling.tokens(prompt))
+    if not len(read):
+        raise UserError(f"--prompt {prompt!r}: its tokenizer makes no token of it; give other words")
+    Writer(writing.model).read(read[:64])  # kernels load at their first call, which is not the prompt's time
+    writer, began = Writer(writing.model), perf_counter()
     writer.read(read)
     prefilled = perf_counter()
     coming = writer.write(tokens, temperature=temperature, top_p=top_p, seed=seed)
     written, text = 0, ""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")  # an unfinished character waits for its rest
+    shown = spelling.tell(read.tolist())
     if not as_json:
-        _say(decoder.decode(bytes(read.tolist())))
+        _say(shown)
     with contextlib.suppress(KeyboardInterrupt):  # what is written by then is what was wanted
         for token in coming:
-            piece = decoder.decode(bytes([token]))
+            if token == writing.end:
+                break
+            piece = spelling.tell([token])
             written, text = written + 1, text + piece
             if not as_json:
                 _say(piece)
-    last = decoder.decode(b"", final=True)
+    last = spelling.rest()
     seconds = perf_counter() - prefilled
     figures = {
         "tokens": written,
@@ -80,7 +88,8 @@ def generate(
         return
     _say(f"{last}\n")
     rate, prefill = figures["tokens_per_second"], 1e3 * (prefilled - began)
-    told = f"{written:,} bytes in {seconds:.2f} s ({rate:,.0f} a second), prompt of {len(read):,} in {prefill:.1f} ms"
+    told = f"{written:,} {spelling.unit} in {seconds:.2f} s ({rate:,.0f} a second)"
+    told += f", prompt of {len(read):,} in {prefill:.1f} ms"
     print(f"{told}, state {figures['state_bytes']:,} bytes throughout", file=sys.stderr)
 
 

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def translate(
-    run: Annotated[Path, typer.Argument(help="A run on pairs of texts.")],
+    run: Annotated[Path, typer.Argument(help="A run on pairs of texts; or a folder of MarianMT, or org/name.")],
     text: Annotated[str, typer.Argument(help="A sentence, or FILE.txt with one a line.")],
     beams: Annotated[int, typer.Option(help="Targets that are followed at once; 1 takes the likeliest word.")] = 4,
     length_penalty: Annotated[float, typer.Option(help="Above 0 favours longer targets.")] = 0.6,

@@ -104,9 +104,9 @@ def pairs(
     )  # fmt: skip
 
 
-def source_rows(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
+def source_rows(pieces: Sequence[list[int]], end: int, longest: int = LONGEST) -> tuple[Tensor, Tensor]:
     """Tokens of sources with their ends: [N,S] int32, lengths [N]."""
-    rows = [[*piece[: LONGEST - 1], vocabulary.separator] for piece in vocabulary.pieces(texts)]
+    rows = [[*piece[: longest - 1], end] for piece in pieces]
     return _padded(rows, 0), torch.tensor([len(row) for row in rows])
 
 

@@ -74,8 +74,8 @@ class Vocabulary:
         return cls(_plain({word: i for i, word in enumerate([*SPECIAL, *words])}, lowercase=False))
 
     @classmethod
-    def read(cls, folder: Path) -> Vocabulary:
-        """tokenizer.json of a folder, or BERT's older vocab.txt, a word a line."""
+    def read(cls, folder: Path, needs: Sequence[str] = (START, SEPARATOR, MASK)) -> Vocabulary:
+        """tokenizer.json of a folder, or BERT's older vocab.txt, a word a line. needs: what it must have."""
         file, words = folder / TOKENIZER, folder / WORDS
         if not file.is_file() and not words.is_file():
             raise UserError(f"{folder}: holds no {TOKENIZER}, so its words cannot be read; put it beside config.json")
@@ -92,7 +92,7 @@ class Vocabulary:
             lowercase = json.loads(said.read_text()).get("do_lower_case", True) if said.is_file() else True
             lines = words.read_text(encoding="utf-8").splitlines()
             tokenizer = _plain({word: i for i, word in enumerate(lines)}, lowercase=lowercase)
-        for token in (START, SEPARATOR, MASK):
+        for token in needs:
             if tokenizer.token_to_id(token) is None:
                 raise UserError(f"{file}: has no {token}, so it is not BERT's; give a folder whose tokenizer has it")
         return cls(tokenizer)

@@ -14,7 +14,7 @@ TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
 )  # fmt: skip
 # no *.bin and no *.py: nothing is fetched that could run code
-WANTED = ["config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER]
+WANTED = ["config.json", "*.spm", "*.safetensors", "*.safetensors.index.json", *TOKENIZER]
 
 
 def local(path: str | Path) -> Path:

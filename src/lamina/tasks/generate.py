@@ -8,7 +8,7 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
-from lamina.core import Seq, UserError
+from lamina.core import Layer, Seq, UserError
 from lamina.tasks.lm import LanguageModel
 
 __all__ = ["Writer", "choose"]
@@ -21,15 +21,19 @@ class Writer:
         writer.read(torch.tensor(list(b"def ")))        # in one piece or in several: a long step each
         for token in writer.write(100, temperature=0.8, seed=1): ...
 
-    `state` is the encoder's state behind all that was read and written, a value that can be saved; `logits` [n_vocab]
-    are those of the next token, None before the first was read.
+    task: a language model that lamina trained, or a layer from tokens to the logits of the next one. `state` is its
+    state behind all that was read and written, a value that can be saved; `logits` [n_vocab] are those of the next
+    token, None before the first was read.
     """
 
-    def __init__(self, task: LanguageModel) -> None:
-        if not isinstance(task, LanguageModel) or task.head is None:
+    def __init__(self, task: LanguageModel | Layer) -> None:
+        self.head: nn.Module
+        if isinstance(task, LanguageModel) and task.head is not None:
+            self.head, self.encoder = task.head, task.eval().encoder()
+        elif isinstance(task, Layer) and task.n_vocab:
+            self.head, self.encoder = nn.Identity(), task.eval()
+        else:
             raise UserError(f"{type(task).__name__} tells no next token; give a language model, such as one of `text`")
-        self.head: nn.Linear = task.head
-        self.encoder = task.eval().encoder()
         self.state = self.encoder.init_state(1)
         self.logits: Tensor | None = None
 

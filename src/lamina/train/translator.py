@@ -1,10 +1,11 @@
-"""Translator: what was trained on pairs of texts, put to use."""
+"""Translator: what was trained on pairs of texts, or Marian's folder, put to use."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +13,12 @@ from torch import Tensor
 from lamina.core import Seq
 from lamina.core.config import UserError
 from lamina.data.pairs import source_rows
-from lamina.data.vocabulary import Vocabulary
+from lamina.interop import load, local
+from lamina.interop.marian import Marian
+from lamina.interop.marian_words import MarianWords
 from lamina.tasks import Teller, Translate, search
 from lamina.tasks.align import alignment
-from lamina.train.run import load_words
+from lamina.train.run import RUN, load_words
 
 __all__ = ["Translator"]
 
@@ -24,41 +27,57 @@ AT_ONCE = 32  # texts, of like lengths
 
 @dataclass(frozen=True)
 class Translator:
-    """Source texts to target texts. most: words of a target."""
+    """Source texts to target texts. words: pieces(texts) -> numbers, spelled(numbers) -> text, such as a Vocabulary.
+
+    end: the word that ends a source. longest: words of a source, and of a target.
+    """
 
     teller: Teller
-    vocabulary: Vocabulary
-    most: int = 200
+    words: Any
+    end: int
+    longest: int
 
     @classmethod
     def read(cls, folder: str | Path) -> Translator:
-        """From a run on pairs."""
-        task, vocabulary, facts = load_words(folder)
-        if not isinstance(task, Translate):
+        """From a run on pairs, or a folder of MarianMT (or its name on the Hub) with its SentencePiece models."""
+        folder = local(folder)
+        if (folder / RUN).is_file():
+            task, words, facts = load_words(folder)
+            if isinstance(task, Translate):
+                return cls(task.teller(words.start, words.separator), words, words.separator, 128)
             raise UserError(
                 f"{folder}: was trained on {facts['data']['name']}, which has no pairs of texts; "
                 f"train one with `lamina train transformer_seq2seq pairs:FILE.tsv`"
             )
-        return cls(task.teller(vocabulary.start, vocabulary.separator), vocabulary)
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{folder}: holds no {RUN} and no config.json; give a run, or others' folder")
+        model = load(folder)
+        if not isinstance(model, Marian):
+            raise UserError(f"{folder}: holds a {getattr(model, 'family', '') or model.name}, which does not translate")
+        places = int(model.source["max_position_embeddings"])
+        return cls(model.teller(), MarianWords(folder), int(model.source["eos_token_id"]), places)
 
     def translate(self, texts: Sequence[str], *, beams: int = 4, length_penalty: float = 0.6) -> list[str]:
         """The likeliest target of each text, by beam search; sorted by length, so that little padding is computed."""
         if not texts:
             return []
-        x, lengths = source_rows(texts, self.vocabulary)
+        x, lengths = source_rows(self.words.pieces(texts), self.end, self.longest)
         order, found = lengths.argsort(stable=True), [""] * len(texts)
         for rows in order.split(AT_ONCE):
             source = Seq.ragged(x[rows, : int(lengths[rows].max())].long(), lengths[rows])
-            most = min(self.most, 2 * source.mask.shape[1] + 10)
+            most = min(self.longest, 2 * source.mask.shape[1] + 10)
             told = search(self.teller, source, beams=beams, most=most, length_penalty=length_penalty)
             for row, words in zip(rows.tolist(), told, strict=True):
-                found[row] = self.vocabulary.spelled(words)
+                found[row] = self.words.spelled(words)
         return found
 
     def align(self, text: str, target: str) -> tuple[list[str], list[str], dict[str, Tensor]]:
-        """The pieces of the source and of the target, ends included, and where each attention looked: [H,U,S]."""
-        source = source_rows([text], self.vocabulary)[0][0].long()
-        words = [*self.vocabulary.pieces([target])[0], self.teller.end]
+        """The pieces of the source and of the target, ends included, and where each attention looked: [H,U,S].
+
+        Of a run; Marian's vocabularies of the two sides are two, and a target's pieces are not its source's.
+        """
+        source = source_rows(self.words.pieces([text]), self.end, self.longest)[0][0].long()
+        words = [*self.words.pieces([target])[0], self.teller.end]
         maps = alignment(self.teller, source, torch.tensor([self.teller.begin, *words[:-1]]))
-        spelled = [[self.vocabulary.spelled([n]).strip() or "end" for n in row] for row in (source.tolist(), words)]
+        spelled = [[self.words.spelled([n]).strip() or "end" for n in row] for row in (source.tolist(), words)]
         return spelled[0], spelled[1], maps
