@@ -45,4 +45,4 @@ def register(app: typer.Typer) -> None:
         for row in [{"name": "name", "kind": "kind", "year": "year", "streams": "streams", "paper": "paper"}, *found]:
             streams = {True: "yes", False: "no"}.get(row["streams"], row["streams"])
             paper = f"{row['paper']} - {row['reason']}" if row.get("reason") else row["paper"]
-            print(f"{row['name']:<18}{row['kind']:<7}{row['year']:<6}{streams:<9}{paper}")
+            print(f"{row['name']:<21}{row['kind']:<7}{row['year']:<6}{streams:<9}{paper}")
