@@ -87,6 +87,19 @@ def test_views_and_reasons(digits, adding):
     assert "needs images" in lenet.reason
 
 
+def test_who_translates_stands_beside_pairs_only(digits, pairs):
+    translators = {"seq2seq", "transformer_seq2seq"}
+    for settings in (Settings(), Settings(all=True)):
+        assert not translators & {e.model for e in entries(settings, digits)[0]}
+        found, left_out = entries(settings, pairs)
+        assert ({e.model for e in found}, left_out) == (translators, ())
+    asked = entries(Settings(models=("seq2seq",)), digits)[0][0]
+    assert (asked.status, asked.reason) == (
+        "cannot take the data",
+        "needs a source and a target; digits is a 8x8 image",
+    )
+
+
 def test_at_most_eight_and_every_family_first(digits, monkeypatch):
     from lamina import models
 
@@ -99,7 +112,8 @@ def test_at_most_eight_and_every_family_first(digits, monkeypatch):
     shown, left = entries(Settings(), digits)
     assert len(shown) == MOST
     assert {MODELS[e.model].family for e in shown if e.model in MODELS} >= {"dense", "convolution", "attention"}
-    known = set(models.MODELS) - {"window_attention"}  # the same network as transformer
+    # window_attention is the same network as transformer, the others read pairs
+    known = set(models.MODELS) - {"window_attention", "seq2seq", "transformer_seq2seq"}
     assert set(left) | {e.model for e in shown} == known
     everything, left = entries(Settings(all=True), digits)
     assert ({e.model for e in everything}, left) == (known, ())

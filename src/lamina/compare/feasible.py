@@ -19,14 +19,16 @@ MOST = 8  # structures by default
 def entries(settings: Settings, dataset: DataSet) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     """The structures' parts of the plan in the order of MODELS, and the names that only --all would add.
 
-    Those that cannot take the data, or whose widths all miss the budget, are there with their reason. Where more than
-    eight could run, the families take turns, so that every idea is shown before a second of its kind.
+    Those that cannot take the data, or whose widths all miss the budget, are there with their reason; who translates
+    only where there are pairs, and nobody else there. Where more than eight could run, the families take turns, so that
+    every idea is shown before a second of its kind.
     """
     asked = settings.models or (_study(settings).models() if settings.study and not settings.all else ())
     if asked:
         names = list(dict.fromkeys(structure(name).name for name in asked))
         return tuple(entry(name, settings, dataset) for name in names), ()
-    every = _distinct(list(models.MODELS))
+    pairs = dataset.kind == "pairs"
+    every = [name for name in _distinct(list(models.MODELS)) if (models.MODELS[name].view == "pairs") == pairs]
     known = [name for name in every if settings.all or models.MODELS[name].kind == "model"]
     others = [name for name in every if name not in known]
     found = {name: entry(name, settings, dataset) for name in _by_year(known)}
