@@ -132,3 +132,10 @@ def test_both_are_learned(tmp_path: Path) -> None:
 def test_what_is_no_row(row: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         data.load(str(write(tmp_path / "a.jsonl", [row] * 30)))
+
+
+def test_a_file_in_another_code_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"tokens": ["größe"], "labels": ["O"]}\n'.encode("latin-1"))
+    with pytest.raises(UserError, match=r"a\.jsonl: is not UTF-8 .*; save it as UTF-8"):
+        data.load(str(path))

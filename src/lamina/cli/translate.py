@@ -35,19 +35,18 @@ def translate(
     lamina translate runs/train-transformer_seq2seq-my test.en.txt --reference test.de.txt > test.out.txt
     """
     from lamina.core import UserError
+    from lamina.data.lines import read_text
     from lamina.tasks.bleu import bleu
     from lamina.train.translator import Translator
 
     path = Path(text)
     file = path.suffix == ".txt"
-    if file and not path.is_file():
-        raise UserError(f"{path}: no such file; give a sentence, or a .txt with one a line")
-    texts = _lines(path) if file else [text]
+    texts = read_text(path, "a sentence, or a .txt with one a line").splitlines() if file else [text]
     if not any(line.strip() for line in texts):
         raise UserError(f"{path if file else 'the text'}: empty; give a sentence")
     if attention is not None and (file or attention.suffix != ".svg"):
         raise UserError(f"--attention {attention}: it draws one sentence into a FILE.svg")
-    references = _lines(reference) if reference is not None else None
+    references = None if reference is None else read_text(reference, "a .txt with a line each").splitlines()
     if references is not None and len(references) != len(texts):
         raise UserError(f"{reference}: {len(references)} lines for {len(texts)} sentences; give one for each")
     translator = Translator.read(run)
@@ -65,15 +64,6 @@ def translate(
         print(line)
     if score is not None:
         print(f"BLEU {score:.2f}, {len(texts):,} sentences in {seconds:.1f} s", file=sys.stderr)
-
-
-def _lines(path: Path) -> list[str]:
-    from lamina.core import UserError
-
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); give a UTF-8 text with a sentence a line") from None
 
 
 def _draw(translator: object, text: str, target: str, path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lamina.core.config import UserError
 from lamina.data.dataset import DataSet, Split, stratified
+from lamina.data.lines import read_text
 from lamina.data.vocabulary import Vocabulary
 
 __all__ = ["TABLES", "Labelled", "labelled", "read_table", "read_texts", "split_rows", "text_table", "token_rows"]
@@ -76,12 +77,7 @@ def split_rows(path: Path) -> tuple[list[str], list[str], dict[str, list[int]]]:
 
 def read_table(path: Path) -> Labelled:
     """Texts and labels of a file, whatever its columns are called."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give a {', '.join(TABLES)} with a text and a label a row")
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    content = read_text(path, f"a {', '.join(TABLES)} with a text and a label a row")
     found = _objects(path, content) if path.suffix == ".jsonl" else _columns(path, content)
     texts, labels = ([row[i] for row in found] for i in (0, 1))
     for kind, values in (("text", texts), ("label", labels)):
@@ -96,10 +92,7 @@ def read_texts(path: Path) -> list[str]:
     """The texts of a table with labels, or of any other file its lines that are not empty."""
     if path.suffix in TABLES:
         return read_table(path)[0]
-    try:
-        texts = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    texts = [line.strip() for line in read_text(path, "a file with a text a line").splitlines() if line.strip()]
     if not texts:
         raise UserError(f"{path}: empty; give a text a line")
     return texts

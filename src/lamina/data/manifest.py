@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina.core.config import UserError, nearest
+from lamina.data.lines import read_text
 
 __all__ = ["PARTS", "Utterance", "read_manifest"]
 
@@ -36,12 +37,7 @@ def read_manifest(path: str | Path) -> list[Utterance]:
     line, for what is missing.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give a manifest of one JSON object a line")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); write it in UTF-8") from None
+    lines = read_text(path, "a manifest of one JSON object a line").splitlines()
     found = [_utterance(path, n, line) for n, line in enumerate(lines, 1) if line.strip()]
     if not found:
         raise UserError(f"{path}: empty; write one JSON object a line")

@@ -12,6 +12,7 @@ from torch import Tensor
 from lamina.core.config import UserError
 from lamina.data.dataset import NOT_ASKED, DataSet, Split, stratified
 from lamina.data.labelled import LENGTH, VOCABULARY, token_rows
+from lamina.data.lines import read_text
 from lamina.data.vocabulary import Vocabulary
 
 __all__ = ["kind_of", "spans", "tagged"]
@@ -126,7 +127,7 @@ def _parts(n: int) -> dict[str, Tensor]:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     found = []
-    for number, line in enumerate(filter(str.strip, path.read_text(encoding="utf-8-sig").splitlines()), 1):
+    for number, line in enumerate(filter(str.strip, read_text(path, "a .jsonl").splitlines()), 1):
         try:
             row = json.loads(line)
         except ValueError:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lamina.core.config import UserError
 from lamina.data.dataset import NOT_ASKED, DataSet, Split
+from lamina.data.lines import read_text
 from lamina.data.shared import shared
 from lamina.data.vocabulary import Vocabulary
 
@@ -62,12 +63,7 @@ def pairs_file(path: str | Path, words: int = WORDS, *, vocabulary: Vocabulary |
 
 def read_pairs(path: Path) -> list[Pair]:
     """The pairs of a file, line by line."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give a .tsv with a source, a tab and a target a line")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    lines = read_text(path, "a .tsv with a source, a tab and a target a line").splitlines()
     found = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
