@@ -218,7 +218,7 @@ LINES = [
     ("fill wordless 'a [MASK]'", "wordless: holds no tokenizer.json, so its words cannot be read; put it beside"),
     ("fill foreign 'a [MASK]'", "tokenizer.json: has no [CLS], so it is not BERT's; give a folder whose tokenizer has"),
     ("fill broken 'a [MASK]'", "tokenizer.json: is no tokenizer that can be read"),
-    ("fill nowhere 'a [MASK]'", "no such file; give a folder with config.json"),
+    ("fill nowhere 'a [MASK]'", "holds no run.json and no config.json; give a run, or others' folder"),
     ("classify told x", "told: was trained on mlm, which has no classes; fine-tune it: lamina train bert FILE.tsv"),
     ("classify plain x", "plain: has no head of classes; give one that BertForSequenceClassification saved"),
     ("classify tuned ''", "the text is empty; give some words, or a file of texts"),

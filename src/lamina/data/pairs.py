@@ -15,7 +15,7 @@ from lamina.data.lines import read_text
 from lamina.data.shared import shared
 from lamina.data.vocabulary import Vocabulary
 
-__all__ = ["Pair", "multi30k", "pairs", "pairs_file", "read_pairs", "source_rows"]
+__all__ = ["LONGEST", "Pair", "multi30k", "pairs", "pairs_file", "read_pairs", "source_rows"]
 
 Pair = tuple[str, str]
 WORDS = 4000  # of the vocabulary that both sides share

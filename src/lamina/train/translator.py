@@ -12,13 +12,13 @@ from torch import Tensor
 
 from lamina.core import Seq
 from lamina.core.config import UserError
-from lamina.data.pairs import source_rows
-from lamina.interop import load, local
+from lamina.data.pairs import LONGEST, source_rows
 from lamina.interop.marian import Marian
 from lamina.interop.marian_words import MarianWords
 from lamina.tasks import Teller, Translate, search
 from lamina.tasks.align import alignment
-from lamina.train.run import RUN, load_words
+from lamina.train.opened import opened
+from lamina.train.run import load_words
 
 __all__ = ["Translator"]
 
@@ -40,18 +40,15 @@ class Translator:
     @classmethod
     def read(cls, folder: str | Path) -> Translator:
         """From a run on pairs, or a folder of MarianMT (or its name on the Hub) with its SentencePiece models."""
-        folder = local(folder)
-        if (folder / RUN).is_file():
+        folder, model = opened(folder)
+        if model is None:
             task, words, facts = load_words(folder)
             if isinstance(task, Translate):
-                return cls(task.teller(words.start, words.separator), words, words.separator, 128)
+                return cls(task.teller(words.start, words.separator), words, words.separator, LONGEST)
             raise UserError(
                 f"{folder}: was trained on {facts['data']['name']}, which has no pairs of texts; "
                 f"train one with `lamina train transformer_seq2seq pairs:FILE.tsv`"
             )
-        if not (folder / "config.json").is_file():
-            raise UserError(f"{folder}: holds no {RUN} and no config.json; give a run, or others' folder")
-        model = load(folder)
         if not isinstance(model, Marian):
             raise UserError(f"{folder}: holds a {getattr(model, 'family', '') or model.name}, which does not translate")
         places = int(model.source["max_position_embeddings"])

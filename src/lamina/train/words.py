@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lamina.core import Layer, Seq
+from lamina.core import Seq
 from lamina.core.config import UserError
 from lamina.data.labelled import token_rows
 from lamina.data.vocabulary import MASK, Vocabulary
-from lamina.interop import load
 from lamina.interop.bert import Bert
 from lamina.tasks import Classify, MaskedLM
-from lamina.train.run import RUN, load_words
+from lamina.train.opened import opened
+from lamina.train.run import load_words
 
 __all__ = ["Classifier", "Filler"]
 
@@ -34,16 +33,16 @@ class Filler:
     @classmethod
     def read(cls, folder: str | Path) -> Filler:
         """From a run of masked language modelling, or a BERT that was saved with that head."""
-        folder = Path(folder)
-        if (folder / RUN).is_file():
+        folder, model = opened(folder)
+        if model is None:
             task, vocabulary, facts = load_words(folder)
             if isinstance(task, MaskedLM):
                 return cls(task.tell, vocabulary)
             raise UserError(f"{folder}: was trained to {facts['data']['task']}, not to tell words; give a run of mlm")
-        model, vocabulary = _bert(folder)
-        if model.d_out != model.source["vocab_size"]:
+        bert, vocabulary = _bert(folder, model)
+        if bert.d_out != bert.source["vocab_size"]:
             raise UserError(f"{folder}: has no head that tells words; give one that BertForMaskedLM saved")
-        return cls(model, vocabulary)
+        return cls(bert, vocabulary)
 
     @torch.no_grad()
     def fill(self, text: str, k: int) -> list[list[tuple[str, float]]]:
@@ -70,20 +69,20 @@ class Classifier:
     @classmethod
     def read(cls, folder: str | Path) -> Classifier:
         """From a run on texts with labels, or a BERT that was saved with a head on the sentence."""
-        folder = Path(folder)
-        if (folder / RUN).is_file():
+        folder, model = opened(folder)
+        if model is None:
             task, vocabulary, facts = load_words(folder)
             if isinstance(task, Classify):
                 logits = lambda x: task({"x": x.values, "lengths": x.lengths()})  # noqa: E731
                 return cls(logits, vocabulary, tuple(facts["data"]["labels"]), facts["data"]["shape"][0])
             raise UserError(f"{folder}: was trained on {facts['data']['task']}, which has no classes; fine-tune it: "
                             f"lamina train {facts['order']['model']} FILE.tsv --from {folder}")  # fmt: skip
-        model, vocabulary = _bert(folder)
-        if "classifier.weight" not in model.shapes or model.sentence is None:
+        bert, vocabulary = _bert(folder, model)
+        if "classifier.weight" not in bert.shapes or bert.sentence is None:
             raise UserError(f"{folder}: has no head of classes; give one that BertForSequenceClassification saved")
-        named = model.source.get("id2label", {})
-        labels = tuple(str(named.get(str(i), f"LABEL_{i}")) for i in range(model.sentence.out_features))
-        return cls(model.sentences, vocabulary, labels, model.source["max_position_embeddings"])
+        named = bert.source.get("id2label", {})
+        labels = tuple(str(named.get(str(i), f"LABEL_{i}")) for i in range(bert.sentence.out_features))
+        return cls(bert.sentences, vocabulary, labels, bert.source["max_position_embeddings"])
 
     @torch.no_grad()
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
@@ -98,8 +97,7 @@ class Classifier:
         return found
 
 
-def _bert(folder: Path) -> tuple[Bert, Vocabulary]:
-    model: Layer = cast(Layer, load(folder))
+def _bert(folder: Path, model: nn.Module) -> tuple[Bert, Vocabulary]:
     if not isinstance(model, Bert):
         raise UserError(f"{folder}: holds a {getattr(model, 'family', '') or model.name}, no BERT with its head")
     return model, Vocabulary.read(folder)

@@ -11,9 +11,10 @@ from typing import Protocol
 from lamina.core import Layer
 from lamina.core.config import UserError
 from lamina.data.vocabulary import Vocabulary
-from lamina.interop import Pretrained, load, local
+from lamina.interop import Pretrained
 from lamina.tasks import LanguageModel
-from lamina.train.run import RUN, load_language_model
+from lamina.train.opened import opened
+from lamina.train.run import load_language_model
 
 __all__ = ["Writing"]
 
@@ -81,12 +82,9 @@ class Writing:
     @classmethod
     def read(cls, folder: str | Path) -> Writing:
         """From a run of a language model on bytes, or others' folder (or its name on the Hub) with tokenizer.json."""
-        folder = local(folder)
-        if (folder / RUN).is_file():
+        folder, model = opened(folder)
+        if model is None:
             return cls(load_language_model(folder), Bytes())
-        if not (folder / "config.json").is_file():
-            raise UserError(f"{folder}: holds no {RUN} and no config.json; give a run, or others' folder")
-        model = load(folder)
         if not isinstance(model, Pretrained) or model.d_out != model.n_vocab:
             raise UserError(f"{folder}: tells no next token; give a run of a language model, or others' with its head")
         model.stream_spec()
