@@ -18,27 +18,16 @@ from lamina import data, models
 from lamina.cli import main
 from lamina.cli.train import taps_of
 from lamina.core import Layer, Serial, UserError
-from lamina.data import DataSet, Split
+from lamina.data import DataSet
 from lamina.layers import GRU, Linear, Subsample
 from lamina.reproduce import CLAIMS, TIERS
 from lamina.tasks import Classify, DeeplySupervised, Task, companion_paths, make
-from lamina.train import Order, evaluate, fit, load_run, train_run
+from lamina.train import Order, checkpoint, evaluate, fit, load_run, train_run
+from task_parts import ragged
 from train_parts import QUICK, Killed, equal, killed_at, parity, small
 
 SEQUENCE = SimpleNamespace(name="mine", view="sequence")
 IMAGE = SimpleNamespace(name="mine", view="image")
-
-
-def ragged(task: str = "classify", n: int = 9, frames: int = 8) -> DataSet:
-    """Sequences [n,frames,3] of lengths 1..frames with NaN in the padding; three classes, or two numbers."""
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.arange(n) % frames + 1
-    x = torch.randn(n, frames, 3, generator=generator)
-    x[torch.arange(frames) >= lengths[:, None]] = float("nan")
-    y = torch.arange(n) % 3 if task == "classify" else torch.randn(n, 2, generator=generator)
-    split = Split(x, y, lengths)
-    kinds = {"n_classes": 3} if task == "classify" else {"d_target": 2}
-    return DataSet("ragged", "sequence", task, split, split, split, "made here", **kinds)
 
 
 def stack() -> Layer:
@@ -276,6 +265,8 @@ def test_two_processes_lose_what_one_does(tmp_path: Path) -> None:
         ran = subprocess.run(words, capture_output=True, text=True, timeout=300)
         assert ran.returncode == 0, ran.stderr
         found[name] = json.loads(ran.stdout.splitlines()[-1])
+    processes = {name: checkpoint.latest(tmp_path / name / "checkpoints")[1]["run"]["processes"] for name in found}
+    assert processes == {"one": 1, "two": 2}  # they really were two
     assert found["two"]["loss"] == pytest.approx(found["one"]["loss"], rel=1e-5)
     assert found["one"]["params"] == found["two"]["params"]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from lamina import data, models
 from lamina.cli import _run
@@ -45,7 +46,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def theirs(head: str, folder: Path, **keys: Any) -> Any:
     """A BERT that transformers made and saved, with a tokenizer."""
-    transformers = pytest.importorskip("transformers")
     words = vocabulary()
     torch.manual_seed(3)
     config = transformers.BertConfig(

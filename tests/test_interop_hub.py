@@ -11,6 +11,7 @@ import lamina
 from interop_parts import MASK, assert_near, stirred
 from lamina import Seq, UserError
 from lamina.cli import _run
+from lamina.train.opened import opened
 
 pytestmark = pytest.mark.interop
 
@@ -42,6 +43,8 @@ def test_a_name_is_fetched_without_what_could_run(peer):
     ((name, patterns),) = asked
     assert name == "some-org/small.model"
     assert {"config.json", "*.safetensors", "tokenizer.json"} <= set(patterns)
+    _, opened_model = opened("some-org/small.model")  # as the commands do
+    assert opened_model.family == "mamba"
     assert not any(pattern.endswith((".bin", ".pt", ".py", "*")) for pattern in patterns)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from lamina import data, models
 from lamina.core import UserError
@@ -90,7 +91,6 @@ def test_spans_by_hand() -> None:
 @pytest.mark.interop
 @torch.no_grad()
 def test_the_loss_of_spans_is_that_of_transformers(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
     dataset = data.load(str(write(tmp_path / "a.jsonl", questions())), vocabulary(200))
     words = dataset.vocabulary
     config = transformers.BertConfig(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch.nn import functional as F
 
 from lamina import data, models
@@ -158,7 +159,6 @@ def test_sums_do_not_depend_on_the_batch(tmp_path: Path) -> None:
 @torch.no_grad()
 def test_the_heads_are_those_of_transformers(tmp_path: Path) -> None:
     """BertForPreTraining with our weights tells the same words and pairs, and the same loss where rows weigh alike."""
-    transformers = pytest.importorskip("transformers")
     from lamina import interop
 
     words = vocabulary()

@@ -9,24 +9,13 @@ import torch
 
 from lamina import data, models
 from lamina.core import Layer, Seq, Serial, run_steps
-from lamina.data import CannotTake, DataSet, Split
+from lamina.data import CannotTake, DataSet
 from lamina.layers import GRU, BatchNorm, Linear, Subsample
 from lamina.tasks import Classify, Regress, Task, make
 from lamina.train import evaluate
+from task_parts import ragged
 
 SEQUENCE = SimpleNamespace(name="mine", view="sequence")
-
-
-def ragged(task: str, n: int = 9, frames: int = 7) -> DataSet:
-    """Sequences [n,frames,3] of lengths 1..frames with NaN in the padding; three classes, or two numbers."""
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.arange(n) % frames + 1
-    x = torch.randn(n, frames, 3, generator=generator)
-    x[torch.arange(frames) >= lengths[:, None]] = float("nan")
-    y = torch.arange(n) % 3 if task == "classify" else torch.randn(n, 2, generator=generator)
-    split = Split(x, y, lengths)
-    kinds = {"n_classes": 3} if task == "classify" else {"d_target": 2}
-    return DataSet("ragged", "sequence", task, split, split, split, "made here", **kinds)
 
 
 def small(dataset: DataSet, backbone: Layer | None = None) -> Task:
