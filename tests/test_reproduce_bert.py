@@ -70,5 +70,7 @@ def test_the_ci_tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["data"]["name"] == "mlm:length=32,words=500"
     assert 0 < found["figures"]["unigram"] < 20
     drawn(bert.CLAIM, settings, found)
-    with pytest.raises(UserError, match=r"needs text_cls/smsspam_train\.tsv in the folder that LAMINA_DATA names"):
+    with pytest.raises(
+        UserError, match=r"LAMINA_DATA is not set; set it to the folder that holds text_cls/smsspam_train\.tsv"
+    ):
         bert.trial(bert.plan("full").settings, 0, tmp_path / "full", quiet)

@@ -72,6 +72,8 @@ def test_sinusoid_at_a_few_places():
 def test_a_decoder_that_reads_other_frames_is_refused():
     with pytest.raises(ValueError, match="the encoder gives width 6, the decoder reads 5"):
         lamina.layers.EncoderDecoder(lamina.layers.Linear(4, 6), AdditiveDecoder(8, 5))
+    with pytest.raises(UserError, match="unknown cell 'lstn'; did you mean 'lstm'"):
+        AdditiveDecoder(8, 5, "lstn")
 
 
 # -- the search

@@ -8,11 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from lamina.core import Layer, Seq, State, StreamSpec
+from lamina.core.config import nearest
 from lamina.core.layer import state_dtype
 from lamina.layers.projection import Projection
 from lamina.layers.recurrent import GRU, LSTM
 
-__all__ = ["AdditiveDecoder"]
+__all__ = ["CELLS", "AdditiveDecoder"]
+
+CELLS = {"gru": GRU, "lstm": LSTM}
 
 
 class AdditiveDecoder(Layer):
@@ -35,9 +38,11 @@ class AdditiveDecoder(Layer):
         self, d_model: int, d_memory: int, cell: Literal["gru", "lstm"] = "gru", attention: bool = True
     ) -> None:
         super().__init__()
+        if cell not in CELLS:
+            raise nearest(cell, CELLS, "cell")
         self.d_in = self.d_out = d_model
         self.d_memory, self.attention = d_memory, attention
-        self.cell = {"gru": GRU, "lstm": LSTM}[cell](d_model + d_memory, d_model)
+        self.cell = CELLS[cell](d_model + d_memory, d_model)
         self.start = Projection(d_memory, d_model)
         self.readout = Projection(2 * d_model + d_memory, 2 * d_model)
         if attention:

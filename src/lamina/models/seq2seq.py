@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lamina.core import Bidirectional, Config, Layer, Serial
-from lamina.layers import GRU, LSTM, AdditiveDecoder, EncoderDecoder
+from lamina.layers import AdditiveDecoder, EncoderDecoder
+from lamina.layers.additive import CELLS
 from lamina.models.model import Knob, Model
 from lamina.models.stack import dropout
 
@@ -28,7 +29,7 @@ class Seq2Seq(Config):
 def build(config: Any) -> Layer:
     """target [B,T,d_model], source [B,S,d_model] as memory -> [B,T,d_model]."""
     d_model, d_encoder = config.d_model, config.d_encoder or config.d_model
-    cell = {"gru": GRU, "lstm": LSTM}[config.cell]
+    cell = CELLS[config.cell]
     layers: list[Layer] = []
     for i in range(config.n_layers):
         width = 2 * d_encoder if i else d_model

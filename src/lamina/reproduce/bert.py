@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ import torch
 from torch import Tensor
 
 from lamina import data
-from lamina.core import UserError
 from lamina.data import NOT_ASKED, DataSet, Split
 from lamina.data.documents import Document, masked, paragraphs
 from lamina.data.labelled import Labelled, labelled, read_table
+from lamina.data.shared import shared
 from lamina.reproduce.claim import Claim, Figure, Plan, Tell, Tier, digits3
 from lamina.reproduce.picture import Axis, Chart, Line, draw, ink
 from lamina.tasks import Task
@@ -155,7 +154,7 @@ def _words(split: Split) -> Tensor:
 
 def _messages() -> dict[str, Labelled]:
     """The messages, each once, in fixed parts: a fifth to test, a twentieth each for dev and for hidden words."""
-    once = dict(zip(*read_table(_path(MESSAGES)), strict=True))  # some were sent to many
+    once = dict(zip(*read_table(shared("bert", MESSAGES)), strict=True))  # some were sent to many
     texts, labels = list(once), list(once.values())
     order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(0)).tolist()
     ends = [0, *(len(texts) * share // 20 for share in (1, 2, 6, 20))]
@@ -165,7 +164,7 @@ def _messages() -> dict[str, Labelled]:
 
 def _text(messages: dict[str, Labelled], how: dict[str, Any]) -> DataSet:
     """To pretrain on: those messages, each alone, and WikiText's paragraphs in order."""
-    lines = _path(MORE).read_text(encoding="utf-8").replace("<unk>", "[UNK]").splitlines()
+    lines = shared("bert", MORE).read_text(encoding="utf-8").replace("<unk>", "[UNK]").splitlines()
     ends = [0, len(lines) * 18 // 20, len(lines) * 19 // 20, len(lines)]
     parts: dict[str, list[Document]] = {}
     for part, ours, a, b in zip(("train", "dev", "test"), ("train", "dev", "hidden"), ends, ends[1:], strict=False):
@@ -181,13 +180,6 @@ def _few(messages: dict[str, Labelled], text: DataSet, n: int, seed: int) -> Dat
     train = [texts[i] for i in chosen], [labels[i] for i in chosen]
     parts = {"train": train, "dev": messages["dev"], "test": messages["test"]}
     return labelled("sms", parts, f"{n} labels", vocabulary=text.vocabulary, length=text.shape[0])
-
-
-def _path(name: str) -> Path:
-    root = os.environ.get("LAMINA_DATA")
-    if not root or not (Path(root) / name).is_file():
-        raise UserError(f"bert: needs {name} in the folder that LAMINA_DATA names; --tier ci needs no files")
-    return Path(root) / name
 
 
 def picture(record: dict[str, Any], trials: list[dict[str, Any]]) -> str:

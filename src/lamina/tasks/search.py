@@ -48,7 +48,7 @@ def search(
     if beams == 1:
         told = _greedy(_Stream(teller, memory, most))
     else:
-        each = torch.arange(len(source.mask)).repeat_interleave(beams)
+        each = torch.arange(len(source.mask), device=memory.mask.device).repeat_interleave(beams)
         told = _beams(_Stream(teller, Seq(memory.values[each], memory.mask[each]), most), beams, length_penalty)
     return [_until(row, teller.end) for row in told.tolist()]
 
@@ -58,6 +58,7 @@ class _Stream:
 
     def __init__(self, teller: Teller, memory: Seq, most: int) -> None:
         self.teller, self.memory, self.most, self.rows = teller, memory, most, len(memory.mask)
+        self.device = memory.mask.device
         self.decoder = copy.deepcopy(teller.decoder, {id(p): p for p in teller.decoder.parameters()}).eval()
         caches = [layer for layer in self.decoder.modules() if isinstance(layer, CausalAttention)]
         self.caches = [(layer, most if layer.capacity is None else min(layer.capacity, most)) for layer in caches]
@@ -65,7 +66,7 @@ class _Stream:
         self.state: State | None = None
 
     def begin(self) -> Tensor:
-        return torch.full((self.rows,), self.teller.begin)
+        return torch.full((self.rows,), self.teller.begin, device=self.device)
 
     def tell(self, tokens: Tensor) -> Tensor:
         """Logits [B,n_vocab] behind tokens [B]."""
@@ -82,7 +83,7 @@ class _Stream:
 
     def go_on_from(self, rows: Tensor) -> None:
         """The beams that go on; nothing is copied where each goes on from itself."""
-        if self.state is not None and not bool((rows == torch.arange(self.rows)).all()):
+        if self.state is not None and not bool((rows == torch.arange(self.rows, device=self.device)).all()):
             self.state = trees.gather(self.state, rows)
 
 
@@ -93,7 +94,7 @@ def _behind(wider: Tensor, state: Tensor) -> Tensor:
 
 def _greedy(stream: _Stream) -> Tensor:
     """[B,<=most] tokens, whatever they are behind a row's end."""
-    words, ended = [stream.begin()], torch.zeros(stream.rows, dtype=torch.bool)
+    words, ended = [stream.begin()], torch.zeros(stream.rows, dtype=torch.bool, device=stream.device)
     while len(words) <= stream.most and not ended.all():
         words.append(stream.tell(words[-1]).argmax(-1))
         ended |= words[-1] == stream.teller.end
@@ -103,12 +104,12 @@ def _greedy(stream: _Stream) -> Tensor:
 def _beams(stream: _Stream, beams: int, length_penalty: float) -> Tensor:
     """[B,most] tokens: of each row the best finished beam, or the best that was never finished."""
     rows, most, end = stream.rows // beams, stream.most, stream.teller.end
-    offset = torch.arange(rows)[:, None] * beams
-    live = torch.full((rows, beams), -torch.inf)  # sums of log p of the beams that go on
+    offset = torch.arange(rows, device=stream.device)[:, None] * beams
+    none = torch.full((rows, beams), -torch.inf, device=stream.device)
+    live, best = none.clone(), none  # sums of log p of the beams that go on; scores of the finished ones
     live[:, 0] = 0.0
-    told = torch.full((rows, beams, most), end)
-    best, kept = torch.full((rows, beams), -torch.inf), told.clone()  # of the finished ones: scores, words
-    tokens, done = stream.begin(), torch.zeros(rows, 1, dtype=torch.bool)
+    told = torch.full((rows, beams, most), end, device=stream.device)
+    kept, tokens, done = told.clone(), stream.begin(), none[:, :1] > 0
     for length in range(1, most + 1):
         total = live[..., None] + stream.tell(tokens).log_softmax(-1).unflatten(0, (rows, beams))
         n_vocab = total.shape[-1]
