@@ -21,12 +21,12 @@ def page(name: str) -> dict[str, Any]:
     row = find(name)
     network = row.make({})
     streams, reason = row.streams(network)
-    sizes = cost(network, None if isinstance(network, Layer) else torch.zeros(1, *network.image_shape))
-    shapes = (
-        f"[B,T,{network.d_in}] -> [B,T,{network.d_out}]"
-        if isinstance(network, Layer)
-        else f"[B,{','.join(map(str, channels(network.image_shape)))}] -> [B,{network.d_out}]"
-    )
+    if isinstance(network, Layer):
+        sizes = cost(network)
+    else:  # a generator takes more than an image and says what
+        sizes = cost(network, *(network.example() if row.task else (torch.zeros(1, *network.image_shape),)))
+    frames, ends = "T," if isinstance(network, Layer) else "", (network.d_in, network.d_out)
+    shapes = " -> ".join(f"[B,{frames}{','.join(map(str, channels(end)))}]" for end in ends)
     tree = {n: list(t.shape) for n, t in state.flatten(network.init_state(1)).items()} if streams else {}
     return {
         "name": row.name, "kind": row.kind, "paper": row.paper, "year": row.year, "family": row.family,

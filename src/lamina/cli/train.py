@@ -42,6 +42,9 @@ def train(
         str | None,
         typer.Option(help="Hidden outputs that answer too in training: how many, or their paths, such as 0.1,1.1."),
     ] = None,
+    ema: Annotated[
+        float | None, typer.Option(help="Keep the moving average of the weights, of such a decay: 0.999; 0 for none.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default runs/train-MODEL-DATA.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -87,22 +90,26 @@ def train(
         keys = solve(name, dataset, budget, keys).required(name, budget).keys
     first = start and str(start.resolve())
     taps = taps_of(companions)
-    order = Order(name, keys, sets.where(data), steps, lr, seed, batch_size, start=first, companions=taps)
+    where = sets.where(data)
+    order = Order(name, keys, where, steps, lr, seed, batch_size, start=first, companions=taps, ema=ema)
     folder = out or Path("runs") / f"train-{name}-{folder_name(order.data)}"
     with _progress(steps, as_json) as on_step:
         facts = train_run(order, dataset, folder, on_step=on_step)
     if int(os.environ.get("RANK", "0")) != 0:
         return
+    _tell(facts, name, dataset.name, folder, as_json)
+
+
+def _tell(facts: dict[str, Any], name: str, data: str, folder: Path, as_json: bool) -> None:
+    """The result; exit status 1 where the training diverged."""
     result = facts["result"]
     if as_json:
         typer.echo(json.dumps({"run": str(folder), "status": facts["status"], "model": name, **result}))
     elif facts["status"] == "diverged":
-        typer.echo(f"{name} on {dataset.name}: the loss was NaN or inf at step {result['steps']}; try a lower --lr")
+        typer.echo(f"{name} on {data}: the loss was NaN or inf at step {result['steps']}; try a lower --lr")
     else:
         score = f"{result['metric']} {result['dev']:.4g} on dev"
-        typer.echo(
-            f"{name} on {dataset.name}: {score}, {result['params']:,} weights, {result['seconds']:.1f} s, in {folder}"
-        )
+        typer.echo(f"{name} on {data}: {score}, {result['params']:,} weights, {result['seconds']:.1f} s, in {folder}")
         typer.echo(f"next: lamina eval {folder}")
     if facts["status"] == "diverged":
         raise typer.Exit(1)

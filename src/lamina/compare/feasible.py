@@ -20,15 +20,16 @@ def entries(settings: Settings, dataset: DataSet) -> tuple[tuple[Entry, ...], tu
     """The structures' parts of the plan in the order of MODELS, and the names that only --all would add.
 
     Those that cannot take the data, or whose widths all miss the budget, are there with their reason; who translates
-    only where there are pairs, and nobody else there. Where more than eight could run, the families take turns, so that
-    every idea is shown before a second of its kind.
+    only where there are pairs, and nobody else there; who makes images, nowhere. Where more than eight could run, the
+    families take turns, so that every idea is shown before a second of its kind.
     """
     asked = settings.models or (_study(settings).models() if settings.study and not settings.all else ())
     if asked:
         names = list(dict.fromkeys(structure(name).name for name in asked))
         return tuple(entry(name, settings, dataset) for name in names), ()
     pairs = dataset.kind == "pairs"
-    every = [name for name in _distinct(list(models.MODELS)) if (models.MODELS[name].view == "pairs") == pairs]
+    takers = {name for name, row in models.MODELS.items() if (row.view == "pairs") == pairs and row.task is None}
+    every = [name for name in _distinct(list(models.MODELS)) if name in takers]
     known = [name for name in every if settings.all or models.MODELS[name].kind == "model"]
     others = [name for name in every if name not in known]
     found = {name: entry(name, settings, dataset) for name in _by_year(known)}
@@ -43,6 +44,8 @@ def entries(settings: Settings, dataset: DataSet) -> tuple[tuple[Entry, ...], tu
 def entry(name: str, settings: Settings, dataset: DataSet) -> Entry:
     """One structure's part of the plan."""
     found = structure(name)
+    if found.model.task is not None:
+        return Entry(name, "cannot take the data", f"makes {dataset.kind}s; it does not answer")
     fixed = _study(settings).keys.get(found.model.name, {}) if settings.study else {}
     try:
         solved = solve(found.model.name, dataset, settings.params, {**fixed, **found.keys}, found.taps)

@@ -52,24 +52,26 @@ def example(layer: Layer, batch: int = 1, frames: int = 1) -> Seq:
     return Seq.of(torch.randn(shape, device=like.device, dtype=like.dtype))
 
 
-def cost(module: nn.Module, x: Any = None) -> Cost:
+def cost(module: nn.Module, *inputs: Any) -> Cost:
     """Measures a Layer, or any module on a given input.
 
-    x: the input of forward (a Seq for a Layer, default 64 random frames; whatever the module takes otherwise, which
-    counts as one frame).
+    inputs: what forward takes (of a Layer one Seq, default 64 random frames; of any other module it counts as one
+    frame).
     """
     training = module.training
     module.eval()
     try:
         with torch.no_grad():
             if not isinstance(module, Layer):
-                return Cost(params(module), count_flops(lambda: module(x)), None, None, "a plain module: no frames")
+                return Cost(
+                    params(module), count_flops(lambda: module(*inputs)), None, None, "a plain module: no frames"
+                )
             width = channels(module.d_memory or module.d_in)
             memory = Seq.of(module.like(None).new_zeros(1, 64, *width)) if module.takes_memory else None
             try:
                 spec = module.stream_spec()
             except NotStreamable as reason:
-                x = example(module, frames=64) if x is None else x
+                x = inputs[0] if inputs else example(module, frames=64)
                 whole = (x, memory) if module.takes_memory else (x,)
                 flops = count_flops(lambda: module(*whole)) / x.mask.shape[1]
                 return Cost(params(module), flops, None, None, str(reason))

@@ -61,10 +61,10 @@ class View:
 
 def view(dataset: DataSet, entry: Entry, model: nn.Module) -> View:
     """How that model sees that data set; raises CannotTake where it cannot."""
-    kinds = {"frame": _frame, "sequence": _sequence, "image": _image, "pairs": _pairs}
+    kinds = {"frame": _frame, "sequence": _sequence, "image": _image, "pixels": _pixels, "pairs": _pairs}
     if entry.view not in kinds:
         raise CannotTake(f"{entry.name} has the view {entry.view!r}, which no data set here offers")
-    if entry.view != "image" and getattr(model, "n_vocab", None):
+    if entry.view not in ("image", "pixels") and getattr(model, "n_vocab", None):
         raise CannotTake(f"takes token ids; {dataset.name} is {_what(dataset)}")
     if dataset.kind == "pairs" and entry.view != "pairs":
         raise CannotTake(f"reads one side only; {dataset.name} is {_what(dataset)}")
@@ -157,6 +157,18 @@ def _image(dataset: DataSet, model: nn.Module) -> View:
     )
     text = f"{rows}x{columns}" + (" as it is" if verb == "unchanged" else f" {verb} to {height}x{width}")
     return View(text, 1, channels * height * width, fit, dataset.scale)
+
+
+def _pixels(dataset: DataSet, model: nn.Module) -> View:
+    """The image as it is, 0..1 as -1..1: what a generator makes."""
+    if dataset.kind != "image":
+        raise CannotTake(f"makes images; {dataset.name} is {_what(dataset)}")
+    channels, rows, columns = dataset.shape
+    if tuple(model.image_shape) != dataset.shape:  # type: ignore[arg-type]
+        made, have = ("x".join(map(str, shape)) for shape in (model.image_shape, dataset.shape))  # type: ignore[arg-type]
+        raise CannotTake(f"makes images of {made}; {dataset.name} has {have}")
+    width = channels * rows * columns
+    return View(f"{rows}x{columns} as it is, -1 to 1", 1, width, lambda x, _: x, (0.5, 0.5))
 
 
 def _what(dataset: DataSet) -> str:

@@ -27,7 +27,9 @@ class Knob:
 class Model:
     """What lamina knows of a structure.
 
-    view says what it takes: "frame" (each example as one frame), "sequence" (frames in time) or "image".
+    view says what it takes: "frame" (each example as one frame), "sequence" (frames in time), "image", or "pixels"
+    (images as they are, which it makes itself). task: what it learns, whatever the data set asks; None for what that
+    asks. ema: the decay of the average of its weights that is kept, 0 for none.
     knobs are the keys that set its size, coarse first. config_of gives the config class for the keys at hand: a stack
     has the keys of its mixer. kind is "model" or "mixer".
     """
@@ -46,6 +48,8 @@ class Model:
     avoid: str
     references: tuple[str, ...]
     kind: str = "model"
+    task: str | None = None
+    ema: float = 0.0
 
     def make(self, keys: dict[str, Any]) -> nn.Module:
         """The network for these keys; it carries its own `config` and `name`."""
@@ -57,7 +61,7 @@ class Model:
     def streams(self, network: nn.Module) -> tuple[bool, str | None]:
         """Whether the network streams, and the reason if not."""
         if not isinstance(network, Layer):
-            return False, "it sees a whole image at once"
+            return False, "it makes a whole image at once" if self.task else "it sees a whole image at once"
         try:
             network.stream_spec()
         except NotStreamable as reason:

@@ -10,6 +10,7 @@ from lamina.core import Layer, NotStreamable
 from lamina.data import CannotTake, DataSet, view
 from lamina.data.view import Entry
 from lamina.tasks.answer import Answer
+from lamina.tasks.average import Averaged
 from lamina.tasks.classify import Classify
 from lamina.tasks.companion import DeeplySupervised, companion_paths
 from lamina.tasks.ctc import Ctc, fits
@@ -23,8 +24,8 @@ from lamina.tasks.task import Batch, Metric, Task
 from lamina.tasks.translate import Translate
 
 __all__ = [
-    "TASKS", "Answer", "Batch", "Classify", "Ctc", "DeeplySupervised", "LanguageModel", "MaskedLM", "Metric", "Regress",
-    "Span", "Task", "Teller", "Translate", "Writer", "make", "search",
+    "TASKS", "Answer", "Averaged", "Batch", "Classify", "Ctc", "DeeplySupervised", "LanguageModel", "MaskedLM",
+    "Metric", "Regress", "Span", "Task", "Teller", "Translate", "Writer", "make", "search",
 ]  # fmt: skip
 
 TASKS: dict[str, type[Task]] = {
@@ -38,8 +39,8 @@ def make(
 ) -> Task:
     """The data set's task around a model: stem, backbone, pooling and head, or an image model with its own head.
 
-    entry is the model's row of MODELS, or anything with a name and a view. taps: of a short convolution behind the stem
-    of structures that see frames in time. companions: hidden outputs that answer too while it learns
+    entry is the model's row of MODELS, or anything with a name and a view, perhaps a task. taps: of a short convolution behind the
+    stem of structures that see frames in time. companions: hidden outputs that answer too while it learns
     (`DeeplySupervised`): so many, evenly spaced, or their paths in the model; None those that the model declares. The
     weights of the stem, the head and last the companions are drawn from the global generator. Raises CannotTake where
     the structure cannot take the data.
@@ -52,13 +53,15 @@ def make(
         )
     if dataset.kind == "tokens" and dataset.task != "classify" and isinstance(model, Layer):
         _keeps_time(dataset, model)
-    if dataset.task == "ctc":
+    asked = getattr(entry, "task", None) or dataset.task
+    if asked == "ctc":
         if entry.view != "sequence" or not isinstance(model, Layer):
             raise CannotTake(f"gives one answer an example; {dataset.name} asks for a row of labels")
         fits(dataset, model)
     if taps and entry.view != "sequence":
         raise CannotTake("a short convolution needs frames in time")
-    task = TASKS[dataset.task](seen, model, dataset.n_out, own_head=entry.view == "image", taps=taps)
+    own_head = entry.view in ("image", "pixels")
+    task = TASKS[asked](seen, model, dataset.n_out, own_head=own_head, taps=taps)
     paths = companion_paths(model, companions)
     return DeeplySupervised(task, paths) if paths else task
 

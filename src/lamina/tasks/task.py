@@ -43,6 +43,7 @@ class Task(nn.Module, ABC):
 
     metric: Metric
     done = 0.0  # the share of the training that is behind, 0 to 1; set before each step
+    betas = (0.9, 0.999)  # of AdamW
 
     def __init__(self, view: View, backbone: nn.Module, n_out: int, *, own_head: bool = False, taps: int = 0) -> None:
         super().__init__()
@@ -79,6 +80,12 @@ class Task(nn.Module, ABC):
     def identity(self) -> dict[str, Any]:
         """What a run must share with this task to go on with it, beside model, data and settings; plain JSON."""
         return {}
+
+    def stepped(self) -> None:
+        """Called after every update of the weights; nothing unless a task says otherwise."""
+
+    def ended(self) -> None:
+        """Called after the last update, before the weights are kept; nothing unless a task says otherwise."""
 
     @abstractmethod
     def pool(self, frames: Seq, batch: Batch) -> Tensor:

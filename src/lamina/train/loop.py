@@ -86,6 +86,8 @@ def fit(
             history.diverged = not loss.usable
             stop = (on_step is not None and on_step(at, loss.value) is True) or history.diverged
             last = stop or at == steps
+            if last and not history.diverged:
+                task.ended()
             if not history.diverged and (last or (eval_every and at % eval_every == 0)):
                 history.dev.append((at, _score(run.model, task, dataset.dev, 512, device)))
             if keeper is not None and (last or keeper.due(at)):
@@ -150,7 +152,7 @@ class _Run:
     @classmethod
     def prepare(cls, accelerator: Accelerator, task: Task, lr: float, device: torch.device) -> _Run:
         task.to(device).train()
-        optimizer = optim.adamw(task, lr)
+        optimizer = optim.adamw(task, lr, task.betas)
         model, wrapped = accelerator.prepare(task, optimizer)
         plain = accelerator.distributed_type == DistributedType.NO and accelerator.scaler is None
         weights = [p for p in model.parameters() if p.requires_grad]
@@ -175,6 +177,7 @@ class _Run:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             self.optimizer.step()
+            self.task.stepped()
         self.optimizer.zero_grad()
         return _Loss(value, usable)
 

@@ -17,7 +17,7 @@ from lamina.core.config import SCHEMA, UserError, check_schema
 from lamina.data import DataSet, Split
 from lamina.data.text import unread
 from lamina.data.vocabulary import TOKENIZER, Vocabulary
-from lamina.tasks import LanguageModel, Task, make
+from lamina.tasks import Averaged, LanguageModel, Task, make
 from lamina.train import checkpoint
 from lamina.train.history import History
 from lamina.train.loop import evaluate, fit, further, positive
@@ -34,7 +34,8 @@ class Order:
 
     taps: of a short convolution behind the stem, 0 for none. start: the folder whose weights are the first ones, with
     the model, the keys and the words of `Start.read`. companions: hidden outputs that answer too in training, so many
-    or their paths; None those of the model, 0 for none.
+    or their paths; None those of the model, 0 for none. ema: the decay of the average of the weights that is scored and
+    kept (`Averaged`); None the model's, 0 for none.
     """
 
     model: str
@@ -47,26 +48,32 @@ class Order:
     taps: int = 0
     start: str | None = None
     companions: int | list[str] | None = None
+    ema: float | None = None
 
     def build(self, dataset: DataSet) -> Task:
         """The task with its first weights: those of `start`, and others that depend on seed only."""
         row = models.find(self.model)
         keys = dict(self.keys)
+        known = row.config_of(keys).model_fields
         if row.view == "image":
             keys.setdefault("n_classes", dataset.n_out)
-            if dataset.kind == "image" and "d_in" in row.config_of(keys).model_fields:
-                keys.setdefault("d_in", dataset.shape[0])
+        if row.view in ("image", "pixels") and dataset.kind == "image":
+            for key, value in (("d_in", dataset.shape[0]), ("size", dataset.shape[-1])):
+                if key in known:
+                    keys.setdefault(key, value)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = models.create(self.model, **keys)
             task = make(dataset, row, model, taps=self.taps, companions=self.companions)
+            ema = row.ema if self.ema is None else self.ema
+            task = Averaged(task, ema) if ema else task
         if self.start is not None:
             Start.read(self.start).put(task)
         return task
 
     def alone(self) -> Order:
         """The same without what only training needs: its task is what is weighed, saved and loaded."""
-        return replace(self, start=None, companions=0)
+        return replace(self, start=None, companions=0, ema=0.0)
 
 
 @dataclass(frozen=True)
