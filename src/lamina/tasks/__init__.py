@@ -39,8 +39,8 @@ def make(
 ) -> Task:
     """The data set's task around a model: stem, backbone, pooling and head, or an image model with its own head.
 
-    entry is the model's row of MODELS, or anything with a name and a view, perhaps a task. taps: of a short convolution behind the
-    stem of structures that see frames in time. companions: hidden outputs that answer too while it learns
+    entry is the model's row of MODELS, or anything with a name and a view, perhaps a task. taps: of a short convolution
+    behind the stem of structures that see frames in time. companions: hidden outputs that answer too while it learns
     (`DeeplySupervised`): so many, evenly spaced, or their paths in the model; None those that the model declares. The
     weights of the stem, the head and last the companions are drawn from the global generator. Raises CannotTake where
     the structure cannot take the data.
