@@ -374,7 +374,7 @@ def test_memory_counts_what_forward_and_backward_take():
 def test_growth_takes_no_peers(capsys):
     status, out, err = command(capsys, "growth", "--peers")
     assert (status, out) == (2, "")
-    assert err == "error: bench growth: --peers and --only are for ops and models\n"
+    assert err == "error: bench growth: --peers and --only are for ops, models and generate\n"
     status, _, err = command(capsys, "ops", "--only", "retenton")
     assert status == 2
     assert "unknown row 'retenton'; did you mean 'retention'?" in err

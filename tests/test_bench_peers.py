@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lamina.bench import encoder_rows, frame_rows, layer_rows, op_rows, translate_rows
+from lamina.bench import encoder_rows, frame_rows, layer_rows, op_rows, translate_rows, unet_rows
 from lamina.bench.gate import agreement
 from lamina.bench.peer import Peer
 from lamina.bench.peers import torchscale
@@ -32,6 +32,7 @@ ROWS = (
     encoder_rows.conformer_row(3, 12, 16, 2, 5, (Target(1, 1),) * 2),
     encoder_rows.transformer_row(2, 9, 16, 2, (Target(1, 1),) * 2),
     translate_rows.translate_row(2, 5, 12, 16, 2, Target(1, 1)),
+    unet_rows.unet_row(2, {"size": 8, "channels": (8, 16)}, ASKED),
 )
 PAIRS = [(row, peer) for row in ROWS for peer in row.peers]
 

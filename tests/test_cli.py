@@ -26,7 +26,7 @@ def test_list_has_every_model_and_mixer(capsys):
     assert {r["name"] for r in rows if r["kind"] == "mixer"} == set(MIXERS)
     assert {r["name"] for r in rows if r["kind"] == "model"} == {n for n, m in MODELS.items() if m.kind == "model"}
     streams = {r["name"]: r["streams"] for r in rows if r["kind"] == "model"}
-    whole = {"lenet", "alexnet", "bert", "dsn", "seq2seq", "transformer_seq2seq"}
+    whole = {"lenet", "alexnet", "bert", "ddpm", "dsn", "gan", "seq2seq", "transformer_seq2seq"}
     assert {name for name, does in streams.items() if not does} == whole
     assert {"mlp", "lstm", "transformer", "mamba", "retnet", "gated_retention", "deltanet", "yoco"} <= set(streams)
     assert all((r["reason"] is None) == r["streams"] for r in rows)

@@ -46,9 +46,15 @@ def test_save_and_load_give_the_same_model(name, tmp_path):
     again = lamina.load(tmp_path / "m").eval()
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert again.config == model.config
-    if MODELS[name].view == "image":
+    if MODELS[name].view == "pixels":
+        x = torch.randn_like(model.example()[0]), *model.example()[1:]
+        assert torch.equal(model(*x), again(*x))
+    elif MODELS[name].view == "image":
         x = torch.randn(2, *model.image_shape)
         assert torch.equal(model(x), again(x))
+    elif MODELS[name].task is not None:
+        x = model.example()
+        assert torch.equal(model(*x), again(*x))
     else:
         x = [lamina.Seq.of(torch.randn(2, 5, model.d_in)) for _ in range(1 + model.takes_memory)]
         assert torch.equal(model(*x).values, again(*x).values)

@@ -52,7 +52,7 @@ def test_every_claim_has_a_source_a_structure_and_a_rule_in_both_tiers(monkeypat
     assert {"mlp", "lstm", "lenet"} | memory <= set(CLAIMS)
     for name, claim in CLAIMS.items():
         assert claim.name == name
-        assert claim.structure in MODELS
+        assert claim.structure in MODELS or claim.structure == "genetic"  # which trains any model, and is none
         assert claim.says
         assert claim.source
         for tier in TIERS:

@@ -1,4 +1,4 @@
-"""All rows of the table: the ops, with a state and of one frame, then the layers and models made of them."""
+"""All rows of the table: ops, with a state and of one frame, layers and models made of them; what generates."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from lamina.bench.layer_rows import layer_rows
 from lamina.bench.op_rows import op_rows
 from lamina.bench.row import Row
 from lamina.bench.translate_rows import translate_rows
+from lamina.bench.unet_rows import unet_rows
 
-__all__ = ["all_rows", "model_rows"]
+__all__ = ["all_rows", "generate_rows", "model_rows"]
 
 
 def all_rows() -> tuple[Row, ...]:
@@ -18,3 +19,7 @@ def all_rows() -> tuple[Row, ...]:
 
 def model_rows() -> tuple[Row, ...]:
     return (*layer_rows(), *encoder_rows(), *translate_rows())
+
+
+def generate_rows() -> tuple[Row, ...]:
+    return unet_rows()

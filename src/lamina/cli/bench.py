@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import typer
@@ -14,15 +15,19 @@ from lamina.core.config import UserError, nearest
 
 __all__ = ["register"]
 
-KINDS = ("step", "ops", "models", "growth")
+KINDS = ("step", "ops", "models", "generate", "growth")
 
 
 def register(app: typer.Typer) -> None:
     @app.command("bench")
     def bench(
-        what: str = typer.Argument("step", help="step, ops, models or growth.", show_default=True),
-        peers: bool = typer.Option(False, "--peers", help="ops, models: beside other projects' implementations."),
-        only: list[str] = typer.Option([], "--only", metavar="NAME", help="ops, models: this row; may be given again."),
+        what: str = typer.Argument("step", help="step, ops, models, generate or growth.", show_default=True),
+        peers: bool = typer.Option(
+            False, "--peers", help="ops, models, generate: beside other projects' implementations."
+        ),
+        only: list[str] = typer.Option(
+            [], "--only", metavar="NAME", help="ops, models, generate: this row; may be given again."
+        ),
         frames: int = typer.Option(1_000_000, min=1024, help="growth: how old the streams get."),
         threads: int | None = typer.Option(None, min=1, help="Threads of PyTorch; default 1 for step, else 2."),
         rounds: int | None = typer.Option(
@@ -34,6 +39,8 @@ def register(app: typer.Typer) -> None:
 
         step: a streamed frame of an LSTM beside PyTorch's own. ops: scan, delta rule, retention, layers and decode
         steps, gated by their definitions in float64, beside the machine's limits. models: its layers and encoders.
+        generate: the U-Net of DDPM, forward, with gradients, and a step of drawing one image; the genetic algorithm,
+        gated by what it reaches over 20 seeds.
         growth: time and memory as lengths double, and the step as a stream grows old. Exit status 1 if a gate is red;
         no time is given then.
 
@@ -47,6 +54,8 @@ def register(app: typer.Typer) -> None:
 
           lamina bench models --peers --json       layers, decode steps and encoders only
 
+          lamina bench generate --peers            a U-Net beside diffusers', evolution beside deap's
+
           lamina bench growth --frames 100000      shorter streams
 
         The peers:  pip install 'lamina[bench]'
@@ -58,7 +67,7 @@ def register(app: typer.Typer) -> None:
         if what not in KINDS:
             raise nearest(what, KINDS, "benchmark")
         if what in ("step", "growth") and (peers or only):
-            raise UserError(f"bench {what}: --peers and --only are for ops and models")
+            raise UserError(f"bench {what}: --peers and --only are for ops, models and generate")
         torch.set_num_threads(threads or (1 if what == "step" else 2))
         if what == "step":
             _step(rounds or 500, as_json)
@@ -84,31 +93,47 @@ def _step(rounds: int, as_json: bool) -> None:
 
 def _rows(what: str, peers: bool, only: list[str], rounds: int | None, as_json: bool) -> dict[str, Any]:
     from lamina.bench import rows as known
-    from lamina.bench import table as shown
+    from lamina.bench.genetic_rows import bench_genetic, genetic_lines, genetic_rows
     from lamina.bench.ops import bench_rows
 
-    rows = known.model_rows() if what == "models" else known.all_rows()
-    names = {row.name for row in rows}
+    rows = {"ops": known.all_rows, "models": known.model_rows, "generate": known.generate_rows}[what]()
+    contests = genetic_rows() if what == "generate" else ()
+    names = {row.name for row in (*rows, *contests)}
     for name in only:
         if name not in names:
             raise nearest(name, names, "row")
+    rows, contests = (tuple(r for r in some if not only or r.name in only) for some in (rows, contests))
+    if not peers:
+        contests = tuple(replace(row, peers={}) for row in contests)
     with _telling() as tell:
-        found = bench_rows([r for r in rows if not only or r.name in only], peers=peers, rounds=rounds, tell=tell)
+        found = bench_rows(rows, peers=peers, rounds=rounds, tell=tell)
+        if contests:
+            found["genetic"] = bench_genetic(contests, rounds=rounds or 11, tell=tell)
+            found["red"] = bool(found["red"] or found["genetic"]["red"])
     if as_json:
         print(json.dumps(found, indent=2))
         return found
+    if rows:
+        _show(found, peers)
+    if contests:
+        print("\n".join(genetic_lines(found["genetic"])))
+    return found
+
+
+def _show(found: dict[str, Any], peers: bool) -> None:
+    from lamina.bench import table as shown
+
     for line in shown.gate_lines(found):
         print(line)
     if found["red"]:
         print("no time is given on red")
-        return found
+        return
     print()
     console = _console()
     console.print(shown.table(found, peers, console.width))
     print()
     for line in shown.notes(found):
         print(line)
-    return found
 
 
 def _growth(frames: int, as_json: bool) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
 import json
 import math
@@ -11,11 +9,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from lamina.cli._target import line, load
 from lamina.core.config import UserError, nearest
 
 if TYPE_CHECKING:
@@ -157,7 +155,7 @@ def _make(target: str) -> Layer:
     from lamina.core.layer import Layer
 
     where, _, name = target.rpartition(":")
-    module = _load(where)
+    module = load(where, "MyLayer")
     if not hasattr(module, name):
         own = [k for k, v in vars(module).items() if not k.startswith("_") and (isinstance(v, Layer) or callable(v))]
         raise UserError(f"{where}: {nearest(name, own, 'layer')}" if own else f"{where}: it has no layer {name!r}")
@@ -201,36 +199,4 @@ def _call(make: Any, target: str) -> Any:
     try:
         return make(*positional, **values)
     except Exception as error:
-        raise UserError(f"{target}: making it raises {type(error).__name__}: {_line(error)}") from error
-
-
-def _load(where: str) -> Any:
-    path = Path(where)
-    if not where:
-        raise UserError("which file or module? write path/to/file.py:MyLayer or package.module:MyLayer")
-    try:
-        if path.suffix != ".py" and "/" not in where:
-            sys.path.insert(0, "")  # modules of the current folder, as python -m finds them
-            return importlib.import_module(where)
-        if not path.is_file():
-            raise UserError(f"{where}: no such file")
-        sys.path.insert(0, str(path.resolve().parent))  # what the file imports from beside it
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None:
-            raise UserError(f"{where}: not a Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules.setdefault(path.stem, module)
-        spec.loader.exec_module(module)
-        return module
-    except UserError:
-        raise
-    except ModuleNotFoundError as error:
-        if error.name in (where, where.split(".")[0]):
-            raise UserError(f"no module {where!r}; a file is written path/to/file.py:MyLayer") from None
-        raise UserError(f"{where}: needs {error.name!r}, which is not installed") from error
-    except Exception as error:
-        raise UserError(f"{where}: importing it raises {type(error).__name__}: {_line(error)}") from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        raise UserError(f"{target}: making it raises {type(error).__name__}: {line(error)}") from error

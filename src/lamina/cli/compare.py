@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lamina.cli._generators import generators
 from lamina.cli.train import DATA_HELP
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    data: Annotated[str, typer.Argument(help=DATA_HELP)] = "digits",
+    what: Annotated[list[str] | None, typer.Argument(metavar="DATA", help=DATA_HELP, show_default="digits")] = None,
     params: Annotated[str, typer.Option(help="Weights of each structure: 60k, 1.5M.")] = "60k",
     minutes: Annotated[float | None, typer.Option(help="Time for the whole run; it sets the steps. Default 5.")] = None,
     steps: Annotated[
@@ -35,9 +36,7 @@ def compare(
     names: Annotated[
         str | None, typer.Option("--models", help="Structures, such as lstm,gru,lenet; lstm+conv, mamba-conv.")
     ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="More than eight structures, and the mixers' stacks.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="More than eight, and the mixers' stacks.")] = False,
     lr: Annotated[
         str | None, typer.Option(help="The learning rates tried for each. Default 1e-3,3e-3,1e-2,3e-2.")
     ] = None,
@@ -49,7 +48,7 @@ def compare(
 ) -> None:
     """Compare structures on one data set: the same weights, steps and learning rates for each, several seeds.
 
-    The folder gets report.html, results.json and results.csv. The same command goes on with an interrupted run.
+    The folder gets report.html, results.json, results.csv. The same command goes on with an interrupted run.
 
     lamina compare digits
 
@@ -64,12 +63,21 @@ def compare(
     lamina compare copy                                tokens kept among noise
 
     lamina compare induction                           trained at 64 frames, tested to 1,024
+
+    lamina compare generate digits      who makes images: GAN, diffusion, a genetic algorithm, a Gaussian
     """
+    data, *more = what or ["digits"]
+    if data == "generate":
+        others = (steps, names, everything, lr, batch_size, pairs)
+        generators(more, params, minutes, seeds, out, fresh, as_json, others)
+        return
     from lamina.cli.train import folder_name, number
     from lamina.compare.engine import compare as run
     from lamina.compare.plan import Settings
     from lamina.core.config import UserError
 
+    if more:
+        raise UserError(f"{more[0]!r}: one data set at a time; only generate takes a second word")
     chosen = None if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
     if chosen == ():
         raise UserError(f"--models {names!r}: names no structure; write them like lstm,gru")

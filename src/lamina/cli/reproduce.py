@@ -24,7 +24,7 @@ def reproduce(
         typer.Argument(
             help=(
                 "Claims: mlp, lstm, lenet, alexnet, additive, transformer, bert, conformer, dsn, mamba, retnet, "
-                "gated_retention, deltanet, yoco."
+                "gated_retention, deltanet, yoco, gan, ddpm, genetic."
             ),
             show_default=False,
         ),

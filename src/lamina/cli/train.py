@@ -12,12 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["DATA_HELP", "folder_name", "keys_of", "number", "register"]
+__all__ = ["DATA_HELP", "folder_name", "keys_of", "number", "progress", "register"]
 
 DATA_HELP = (
     "digits, mnist, cifar10, adding; tokens: copy, induction, mqar, parity, modular, text, with options such as "
     "mqar:pairs=16,length=128; pairs of texts: dates, multi30k, pairs:FILE.tsv; speech: espeak_strings, digit_strings, "
-    "speechocean762; or your own FILE.npz with x and y, or FILE.txt; texts with labels: FILE.tsv, .csv, .jsonl; to "
+    "speechocean762; to make more of: digit_mels; or your own FILE.npz with x and y, or FILE.txt; texts with labels: "
+    "FILE.tsv, .csv, .jsonl; to "
     "pretrain on: mlm, mlm:FILE.txt; sounds: a manifest FILE.jsonl, a line an utterance."
 )
 
@@ -34,7 +35,9 @@ def train(
     seed: Annotated[int, typer.Option(help="First weights, order of the data, dropout.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Examples an update, of all processes together.")] = 64,
     params: Annotated[str | None, typer.Option(help="Solve the size for so many weights: 60k, 1.5M.")] = None,
-    key: Annotated[list[str] | None, typer.Option("--set", help="A key of the model: d_model=64. Repeat.")] = None,
+    key: Annotated[
+        list[str] | None, typer.Option("--set", help="A key of the model or of its task: d_model=64. Repeat.")
+    ] = None,
     start: Annotated[
         Path | None, typer.Option("--from", help="Fine-tune: a run, or a BERT folder with its tokenizer.json.")
     ] = None,
@@ -42,9 +45,10 @@ def train(
         str | None,
         typer.Option(help="Hidden outputs that answer too in training: how many, or their paths, such as 0.1,1.1."),
     ] = None,
-    ema: Annotated[
-        float | None, typer.Option(help="Keep the moving average of the weights, of such a decay: 0.999; 0 for none.")
-    ] = None,
+    optim: Annotated[
+        str,
+        typer.Option(help="adamw, or genetic: no gradient, a step is a generation, --lr how often a weight mutates."),
+    ] = "adamw",
     out: Annotated[Path | None, typer.Option(help="The run folder; default runs/train-MODEL-DATA.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -63,9 +67,15 @@ def train(
 
     lamina train lstm digits --set n_layers=4 --companions 2            (0: none, also where the model has its own)
 
+    lamina train mlp digits --optim genetic                             (no gradient: a population, scored and bred)
+
     lamina train conformer my/manifest.jsonl
 
     lamina train gru my.txt                          (then: lamina generate runs/train-gru-my --prompt "The ")
+
+    lamina train ddpm mnist --set n_classes=10       (then: lamina sample runs/train-ddpm-mnist; so with gan)
+
+    lamina train lstm digit_mels                     (sounds from noise: lamina sample --out digits.wav)
 
     lamina train bert mlm:my.txt                     (then: lamina fill runs/train-bert-my "a [MASK] text")
 
@@ -88,31 +98,28 @@ def train(
 
         budget = number(params, "--params")
         keys = solve(name, dataset, budget, keys).required(name, budget).keys
-    first = start and str(start.resolve())
-    taps = taps_of(companions)
-    where = sets.where(data)
-    order = Order(name, keys, where, steps, lr, seed, batch_size, start=first, companions=taps, ema=ema)
+    first, paths, where = start and str(start.resolve()), taps_of(companions), sets.where(data)
+    order = Order(name, keys, where, steps, lr, seed, batch_size, start=first, companions=paths, optim=optim)
     folder = out or Path("runs") / f"train-{name}-{folder_name(order.data)}"
-    with _progress(steps, as_json) as on_step:
-        facts = train_run(order, dataset, folder, on_step=on_step)
-    if int(os.environ.get("RANK", "0")) != 0:
-        return
-    _tell(facts, name, dataset.name, folder, as_json)
+    with progress(steps, as_json) as (tell, note):
+        on_step = tell and (lambda step, loss: tell(step, f"loss {loss:.4f}"))
+        facts = train_run(order, dataset, folder, on_step=on_step, on_note=note)
+    if int(os.environ.get("RANK", "0")) == 0:
+        typer.echo(_said(facts, f"{name} on {dataset.name}", folder, as_json))
+        if facts["status"] == "diverged":
+            raise typer.Exit(1)
 
 
-def _tell(facts: dict[str, Any], name: str, data: str, folder: Path, as_json: bool) -> None:
-    """The result; exit status 1 where the training diverged."""
+def _said(facts: dict[str, Any], what: str, folder: Path, as_json: bool) -> str:
+    """What a finished run came to, for people or as JSON."""
     result = facts["result"]
     if as_json:
-        typer.echo(json.dumps({"run": str(folder), "status": facts["status"], "model": name, **result}))
-    elif facts["status"] == "diverged":
-        typer.echo(f"{name} on {data}: the loss was NaN or inf at step {result['steps']}; try a lower --lr")
-    else:
-        score = f"{result['metric']} {result['dev']:.4g} on dev"
-        typer.echo(f"{name} on {data}: {score}, {result['params']:,} weights, {result['seconds']:.1f} s, in {folder}")
-        typer.echo(f"next: lamina eval {folder}")
+        order = facts["order"]
+        return json.dumps({"run": str(folder), "status": facts["status"], "model": order["model"], **result})
     if facts["status"] == "diverged":
-        raise typer.Exit(1)
+        return f"{what}: the loss was NaN or inf at step {result['steps']}; try a lower --lr"
+    score, seconds = f"{result['metric']} {result['dev']:.4g} on dev", f"{result['seconds']:.1f} s"
+    return f"{what}: {score}, {result['params']:,} weights, {seconds}, in {folder}\nnext: lamina eval {folder}"
 
 
 def keys_of(pairs: list[str]) -> dict[str, Any]:
@@ -158,10 +165,15 @@ def number(text: str, where: str) -> int:
 
 
 @contextmanager
-def _progress(steps: int, quiet: bool) -> Iterator[Callable[[int, float], None] | None]:
-    """A bar on a terminal, nothing otherwise."""
-    if quiet or not sys.stderr.isatty() or int(os.environ.get("RANK", "0")) != 0:
-        yield None
+def progress(
+    steps: int, quiet: bool
+) -> Iterator[tuple[Callable[[int, str], None] | None, Callable[[int, str], None] | None]]:
+    """What is told of steps and of what goes wrong: on a terminal a bar and lines above it, else the lines alone."""
+    if int(os.environ.get("RANK", "0")) != 0:
+        yield None, None
+        return
+    if quiet or not sys.stderr.isatty():
+        yield None, lambda step, words: typer.echo(f"step {step}: {words}", err=True)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -169,4 +181,7 @@ def _progress(steps: int, quiet: bool) -> Iterator[Callable[[int, float], None] 
     columns = (TextColumn("step"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=steps)
-        yield lambda step, loss: bar.update(task, completed=step, description=f"loss {loss:.4f}")
+        yield (
+            lambda step, words: bar.update(task, completed=step, description=words),
+            lambda step, words: bar.console.print(f"step {step}: {words}", highlight=False, markup=False),
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from lamina.core.config import UserError
 from lamina.core.cost import params
 from lamina.data import DataSet
 from lamina.models import Knob, Model
+from lamina.tasks import divided
 from lamina.train import Order
 
 __all__ = ["LIMIT", "TOLERANCE", "Solved", "count", "solve"]
@@ -69,12 +71,13 @@ def solve(name: str, dataset: DataSet, budget: int, fixed: dict[str, Any] | None
 class _Search:
     def __init__(self, row: Model, dataset: DataSet, budget: int, fixed: dict[str, Any], taps: int) -> None:
         self.row, self.dataset, self.budget, self.fixed, self.taps = row, dataset, budget, fixed, taps
-        config = row.config_of(fixed).of(fixed, row.name)
+        own, _ = divided(fixed, dataset, row)
+        config = row.config_of(own).of(own, row.name)
         # a variant of fixed sizes has no such keys
         self.knobs = [k for k in row.knobs if k.key not in fixed and k.key in type(config).model_fields]
         # a knob without a value of its own, such as d_ff = 4 * d_model, follows the others
         self.own = {k.key: getattr(config, k.key) for k in self.knobs if getattr(config, k.key) is not None}
-        self.known: dict[tuple[tuple[str, int], ...], int] = {}
+        self.known: dict[tuple[tuple[str, Any], ...], int] = {}
 
     def solve(self) -> Solved:
         if not self.knobs:
@@ -94,23 +97,24 @@ class _Search:
         assert best is not None
         return best[1]
 
-    def _solved(self, sizes: dict[str, int]) -> Solved:
+    def _solved(self, sizes: dict[str, Any]) -> Solved:
         n = self._count(sizes)
-        return Solved({**self.fixed, **sizes}, n, n / self.budget - 1)
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in sizes.items()}  # as a run's JSON has it
+        return Solved({**self.fixed, **plain}, n, n / self.budget - 1)
 
-    def _scaled(self, scale: float) -> dict[str, int]:
-        return {k.key: _round(k, self.own[k.key] * scale) for k in self.knobs if k.key in self.own}
+    def _scaled(self, scale: float) -> dict[str, Any]:
+        return {k.key: _moved(k, self.own[k.key], lambda v: v * scale) for k in self.knobs if k.key in self.own}
 
-    def _near(self, at: dict[str, int], coarse: list[Knob]) -> list[dict[str, int]]:
+    def _near(self, at: dict[str, Any], coarse: list[Knob]) -> list[dict[str, Any]]:
         """The coarse sizes, and each one knob's step smaller or larger."""
         found = [at]
         for knob in coarse:
             if knob.key in at:
-                moved = [_round(knob, at[knob.key] + step * knob.multiple) for step in (1, -1)]
+                moved = [_moved(knob, at[knob.key], lambda v, d=step * knob.multiple: v + d) for step in (1, -1)]
                 found += [{**at, knob.key: value} for value in moved if value != at[knob.key]]
         return found
 
-    def _finest(self, sizes: dict[str, int], knob: Knob) -> list[int]:
+    def _finest(self, sizes: dict[str, Any], knob: Knob) -> list[int]:
         """The two values of the finest knob between which the budget lies."""
 
         def fits(value: float) -> bool:
@@ -119,11 +123,16 @@ class _Search:
         below = _round(knob, _largest(fits, knob.least))
         return [below, below + knob.multiple]
 
-    def _count(self, sizes: dict[str, int]) -> int:
+    def _count(self, sizes: dict[str, Any]) -> int:
         key = tuple(sorted(sizes.items()))
         if key not in self.known:
             self.known[key] = count(self.row.name, {**self.fixed, **sizes}, self.dataset, self.taps)
         return self.known[key]
+
+
+def _moved(knob: Knob, value: Any, move: Callable[[float], float]) -> Any:
+    """A knob's value elsewhere, rounded; where it is a row of widths, each of them."""
+    return tuple(_round(knob, move(v)) for v in value) if isinstance(value, tuple) else _round(knob, move(value))
 
 
 def _round(knob: Knob, value: float) -> int:

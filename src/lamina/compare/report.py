@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib.util
 import os
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -19,10 +20,11 @@ from lamina.compare.report_table import comparison
 from lamina.compare.report_text import clean, embed, esc, exact, scale_of, sentences, short
 from lamina.core.config import UserError
 
-__all__ = ["page", "write"]
+__all__ = ["SCRIPTS", "fill", "page", "put", "write"]
 
 POLICY = "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 SCRIPTS = ("labels.js", "charts.js", "page.js")
+Page = Callable[..., str]
 
 
 def write(results: dict[str, Any], out: Path, *, shared_js: bool = False) -> None:
@@ -34,8 +36,13 @@ def write(results: dict[str, Any], out: Path, *, shared_js: bool = False) -> Non
     """
     results = clean(results)
     rows = order(results.get("rows") or [], str(results.get("better")))
+    put(results, out, page, csv_text(results, rows), shared_js=shared_js)
+
+
+def put(results: dict[str, Any], out: Path, draw: Page, rows: str, *, shared_js: bool) -> None:
+    """Writes the page that `draw` makes of the results, and its rows as CSV."""
     library = _plotly()
-    files = {"results.csv": csv_text(results, rows), "report.html": page(results, library, shared_js=shared_js)}
+    files = {"results.csv": rows, "report.html": draw(results, library, shared_js=shared_js)}
     if shared_js and not _same(out / "plotly.min.js", library):
         files = {"plotly.min.js": library, **files}
     for name, text in files.items():
@@ -54,23 +61,36 @@ def page(results: dict[str, Any], library: str, *, shared_js: bool = False) -> s
     title, rest = sentences(verdict.removesuffix(str(results.get("rule") or "")))  # the rule stands in the details
     picture, charts = first(results, rows, scale)
     parts, more = details(results, rows, scale)
-    own = "\n".join(_asset(script) for script in SCRIPTS)
+    return fill(
+        results, library, shared_js=shared_js, scripts=SCRIPTS, kicker=f"lamina compare · {name}", title=title,
+        lead=(f"<p>{esc(rest)}</p>" if rest else "") + f'<p class="facts">{esc(_facts(results))}</p>', first=picture,
+        table=comparison(results, rows, scale), parts=parts,
+        data={"families": families(rows), "charts": charts + more},
+    )  # fmt: skip
+
+
+def fill(
+    results: dict[str, Any], library: str, *, shared_js: bool, scripts: tuple[str, ...], kicker: str, title: str,
+    lead: str, first: str, table: str, parts: str, data: dict[str, Any],
+) -> str:  # fmt: skip
+    """The page with its places filled: kicker and title are text, the rest safe HTML; data is what the scripts read."""
+    own = "\n".join(_asset(script) for script in scripts)
     inline = [own] if shared_js else [library, own]
-    scripts = '<script src="plotly.min.js"></script>\n' if shared_js else ""
-    scripts += "\n".join(f"<script>{text}</script>" for text in inline)
+    tags = '<script src="plotly.min.js"></script>\n' if shared_js else ""
+    tags += "\n".join(f"<script>{text}</script>" for text in inline)
     allowed = " ".join(f"'sha256-{_digest(text)}'" for text in inline) + (" 'self'" if shared_js else "")
     return Template(_asset("page.html")).substitute(
         policy=f"default-src 'none'; script-src {allowed}; {POLICY}",
         version=esc(results.get("lamina") or ""),
         title=esc(title),
         style=_asset("page.css"),
-        kicker=esc(f"lamina compare · {name}"),
-        lead=(f"<p>{esc(rest)}</p>" if rest else "") + f'<p class="facts">{esc(_facts(results))}</p>',
-        first=picture,
-        table=comparison(results, rows, scale),
+        kicker=esc(kicker),
+        lead=lead,
+        first=first,
+        table=table,
         parts=parts,
-        data=embed({"families": families(rows), "charts": charts + more}),
-        scripts=scripts,
+        data=embed(data),
+        scripts=tags,
     )
 
 

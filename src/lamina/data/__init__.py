@@ -15,6 +15,7 @@ from lamina.data.cifar import cifar10
 from lamina.data.copying import copy
 from lamina.data.dataset import NOT_ASKED, DataSet, Split
 from lamina.data.dates import dates
+from lamina.data.digit_mels import digit_mels
 from lamina.data.digit_strings import digit_strings, espeak_strings
 from lamina.data.documents import mlm, mlm_file
 from lamina.data.image import digits, mnist
@@ -48,7 +49,8 @@ __all__ = [
 ]
 
 DATA: dict[str, Callable[..., DataSet]] = {
-    "adding": adding, "cifar10": cifar10, "copy": copy, "dates": dates, "digit_strings": digit_strings,
+    "adding": adding, "cifar10": cifar10, "copy": copy, "dates": dates, "digit_mels": digit_mels,
+    "digit_strings": digit_strings,
     "digits": digits, "espeak_strings": espeak_strings, "induction": induction, "mlm": mlm, "mnist": mnist,
     "modular": modular, "mqar": mqar, "multi30k": multi30k, "parity": parity, "speechocean762": speechocean762,
     "text": text,

@@ -16,7 +16,7 @@ def check(dataset: DataSet) -> DataSet:
     for part in ("train", "dev", "test"):
         split = getattr(dataset, part)
         where = f"{dataset.name}: {part}"
-        check_split(split, where, dataset.n_out if dataset.task == "classify" else None)
+        check_split(split, where, dataset.n_out if dataset.task in ("classify", "denoise", "adversarial") else None)
         if dataset.kind == "pairs":
             _pairs(split, where, dataset.n_out)
         if dataset.kind == "tokens":

@@ -59,14 +59,15 @@ class DataSet:
     task: "classify" and "regress" ask once an example; of tokens, "answer" asks for a class at some frames, "lm" for
     the next byte at every frame, "mlm" for hidden words and, at [CLS], whether two sentences belong together, "span"
     where an answer begins and ends, [N,2]; of pairs, "translate" asks for the words of y, the first of which begins it
-    and the last ends it; of sounds, "ctc" asks for a row of labels.
+    and the last ends it; of sounds, "ctc" asks for a row of labels; "denoise" and "adversarial" ask for more examples
+    like these, of one length, "denoise" of the classes y.
     examples: where training examples are made afresh at every step; `train` is then a sample of them. probes: further
     test parts by a number that they differ in, such as their length; probe names it.
     """
 
     name: str
     kind: Literal["image", "sequence", "table", "tokens", "pairs", "audio"]
-    task: Literal["classify", "regress", "answer", "lm", "mlm", "span", "translate", "ctc"]
+    task: Literal["classify", "regress", "answer", "lm", "mlm", "span", "translate", "ctc", "denoise", "adversarial"]
     train: Split = field(repr=False)
     dev: Split = field(repr=False)
     test: Split = field(repr=False)
@@ -79,6 +80,7 @@ class DataSet:
     examples: Examples | None = field(default=None, repr=False, compare=False)
     probes: dict[int, Split] = field(default_factory=dict, repr=False)
     probe: str = ""
+    rate: int | None = None  # where frames are `LogMel`'s of their width: of the sound, Hz
     title: str = ""  # what a sentence calls it; default its name
 
     @property

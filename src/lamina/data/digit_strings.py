@@ -18,7 +18,7 @@ from lamina.data.shared import shared
 from lamina.data.speech import transcribed
 from lamina.data.tokens import at_least
 
-__all__ = ["digit_strings", "espeak_strings", "joined"]
+__all__ = ["LOUD", "RATE", "Clips", "digit_strings", "espeak_strings", "joined", "levelled", "recorded", "said"]
 
 RATE = 8000
 FEWEST, MOST = 3, 7  # digits of a string
@@ -45,19 +45,8 @@ def digit_strings(train: int = 2000, snr: int = 30, seed: int = 0) -> DataSet:
     a string's power over that of the white noise under it, in dB.
     """
     at_least("digit_strings", train=(train, 1))
-    path = shared("fsdd", "fsdd/manifest.jsonl")
-    found: dict[str, dict[str, list[list[Tensor]]]] = {part: {} for part in PARTS}
-    for one in read_manifest(path):
-        if one.label not in map(str, range(10)):
-            raise UserError(f"{one.where}: label {one.label!r}; digit_strings takes the digits 0..9")
-        speaker = found[one.split].setdefault(one.speaker, [[] for _ in range(10)])
-        speaker[int(one.label)].append(read_audio(one.audio, RATE, one.sr)[0])
-    for part, speakers in found.items():
-        for name, digits in speakers.items():
-            if not all(digits):
-                raise UserError(f"{path}: {part} has no {digits.index([])} by {name}; digit_strings needs every digit")
     source = "Free Spoken Digit Dataset, recordings joined, the same speakers in each part"
-    return _dataset("digit_strings", {p: list(v.values()) for p, v in found.items()}, (train, snr, seed), source)
+    return _dataset("digit_strings", recorded(), (train, snr, seed), source)
 
 
 def espeak_strings(train: int = 1000, snr: int = 30, seed: int = 0) -> DataSet:
@@ -66,6 +55,31 @@ def espeak_strings(train: int = 1000, snr: int = 30, seed: int = 0) -> DataSet:
     The variants of its voice that are heard in one part are in no other. train and snr: as in digit_strings.
     """
     at_least("espeak_strings", train=(train, 1))
+    clips = said(seed)
+    source = f"eSpeak NG, {', '.join(f'{len(clips[part])} voices in {part}' for part in PARTS)}; digits joined"
+    return _dataset("espeak_strings", clips, (train, snr, seed), source)
+
+
+def recorded() -> dict[str, Clips]:
+    """The Free Spoken Digit Dataset's recordings by part; UserError where they are not there, or a digit is missing."""
+    path = shared("fsdd", "fsdd/manifest.jsonl")
+    found: dict[str, dict[str, list[list[Tensor]]]] = {part: {} for part in PARTS}
+    for one in read_manifest(path):
+        if one.label not in map(str, range(10)):
+            raise UserError(f"{one.where}: label {one.label!r}; it must be a digit, 0..9")
+        speaker = found[one.split].setdefault(one.speaker, [[] for _ in range(10)])
+        speaker[int(one.label)].append(read_audio(one.audio, RATE, one.sr)[0])
+    for part, speakers in found.items():
+        for name, digits in speakers.items():
+            if not all(digits):
+                raise UserError(f"{path}: {part} has no {digits.index([])} by {name}; give every digit")
+    return {part: list(speakers.values()) for part, speakers in found.items()}
+
+
+def said(seed: int, takes: int = 1) -> dict[str, Clips]:
+    """eSpeak's digits by part, a recording each, of all voices and accents `takes` times, each at a speed and pitch of
+    its own.
+    """
     generator = torch.Generator().manual_seed(2 * seed + 1_000_000)
 
     def drawn(low: int, high: int) -> int:
@@ -73,15 +87,16 @@ def espeak_strings(train: int = 1000, snr: int = 30, seed: int = 0) -> DataSet:
 
     voices = {
         part: [
-            Voice(f"{accent}+{variant}", drawn(120, 220), drawn(20, 80)) for accent in ACCENTS for variant in variants
+            Voice(f"{accent}+{variant}", drawn(120, 220), drawn(20, 80))
+            for _ in range(takes)
+            for accent in ACCENTS
+            for variant in variants
         ]
         for part, variants in VARIANTS.items()
     }
     sounds, rate = say([(word, voice) for part in PARTS for voice in voices[part] for word in WORDS])
-    said = iter(_levelled(resampled(sound, rate, RATE)) for sound in sounds)
-    clips = {part: [[[next(said)] for _ in WORDS] for _ in voices[part]] for part in PARTS}
-    source = f"eSpeak NG, {', '.join(f'{len(voices[part])} voices in {part}' for part in PARTS)}; digits joined"
-    return _dataset("espeak_strings", clips, (train, snr, seed), source)
+    each = iter(levelled(resampled(sound, rate, RATE)) for sound in sounds)
+    return {part: [[[next(each)] for _ in WORDS] for _ in voices[part]] for part in PARTS}
 
 
 @dataclass(frozen=True)
@@ -115,7 +130,8 @@ def joined(clips: Clips, n: int, snr: float, generator: torch.Generator) -> list
     return strings
 
 
-def _levelled(sound: Tensor) -> Tensor:
+def levelled(sound: Tensor) -> Tensor:
+    """The sound at the root mean square LOUD."""
     return LOUD * sound / sound.square().mean().sqrt()
 
 

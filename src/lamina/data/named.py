@@ -11,16 +11,19 @@ from lamina.core.config import UserError, nearest
 
 __all__ = ["parse", "spell"]
 
+REAL = (float, float | None)
 
-def parse(text: str, known: Mapping[str, Callable[..., Any]]) -> tuple[str, dict[str, Any]]:
-    """The name and its options, of those whose function takes numbers by these names.
 
-    A number is 16, several are 4+8+16. Unknown names and options are errors with the nearest right one.
+def parse(text: str, known: Mapping[str, Callable[..., Any]], what: str = "data set") -> tuple[str, dict[str, Any]]:
+    """The name and its options, of those whose function takes numbers or words by these names; `what` it is a name of.
+
+    A number is 16, or 0.5 where the function takes a float; several are 4+8+16; a word is one of those that it
+    knows. Unknown names and options are errors with the nearest right one.
     """
     name, colon, rest = text.partition(":")
     name = name.strip().lower().replace("-", "_")
     if name not in known:
-        raise nearest(text.partition(":")[0], known, "data set")
+        raise nearest(text.partition(":")[0], known, what)
     kinds = _kinds(known[name])
     options: dict[str, Any] = {}
     for pair in rest.split(",") if colon else []:
@@ -33,7 +36,7 @@ def parse(text: str, known: Mapping[str, Callable[..., Any]]) -> tuple[str, dict
             raise UserError(f"{text}: {nearest(key, kinds, 'option')}")
         if key in options:
             raise UserError(f"{text}: {key} stands there twice; give it once")
-        options[key] = _number(text, key, value, several=kinds[key] is not int)
+        options[key] = _value(text, key, value, kinds[key])
     return name, options
 
 
@@ -49,13 +52,27 @@ def spell(name: str, options: Mapping[str, Any], make: Callable[..., Any]) -> st
 
 
 def _kinds(make: Callable[..., Any]) -> dict[str, Any]:
-    """The function's arguments that can be written as numbers: int, or tuple[int, ...]."""
-    hints = typing.get_type_hints(make)
-    return {key: kind for key, kind in hints.items() if key != "return" and kind in (int, tuple[int, ...])}
+    """The function's arguments that can be written: numbers, several whole ones, or one of some words."""
+    hints = {key: kind for key, kind in typing.get_type_hints(make).items() if key != "return"}
+    return {key: kind for key, kind in hints.items() if kind in (int, *REAL, tuple[int, ...]) or _words(kind)}
 
 
-def _number(text: str, key: str, value: str, several: bool) -> Any:
-    words = value.split("+")
+def _words(kind: Any) -> tuple[str, ...]:
+    """The words of a Literal."""
+    return typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+
+
+def _value(text: str, key: str, value: str, kind: Any) -> Any:
+    if known := _words(kind):
+        if value not in known:
+            raise UserError(f"{text}: {key}: {nearest(value, known, 'word')}")
+        return value
+    if kind in REAL:
+        try:
+            return float(value)
+        except ValueError:
+            raise UserError(f"{text}: {key}={value!r} must be a number") from None
+    words, several = value.split("+"), kind is not int
     if not all(word.strip().isdecimal() for word in words) or (len(words) > 1 and not several):
         form = "numbers such as 4+8+16" if several else "a whole number"
         raise UserError(f"{text}: {key}={value!r} must be {form}")

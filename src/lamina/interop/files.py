@@ -16,7 +16,6 @@ from lamina.core.config import UserError
 
 __all__ = ["read_config", "read_weights"]
 
-INDEX = "model.safetensors.index.json"
 NESTED = ("state_dict", "model_state_dict", "model_state", "model")  # where training scripts put a state dict
 
 
@@ -28,22 +27,23 @@ def read_config(folder: Path) -> dict[str, Any]:
     return _json(path)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a folder (model.safetensors, or the shards of its index) or of one file."""
+def read_weights(path: Path, name: str = "model", old: str = "pytorch_model") -> dict[str, Tensor]:
+    """The tensors of a folder (model.safetensors, or the shards of its index; else old's .bin) or of one file."""
     if path.is_file():
         return _one(path)
-    if (path / "model.safetensors").is_file():
-        return _one(path / "model.safetensors")
-    if (path / INDEX).is_file():
-        shards = sorted(set(_json(path / INDEX).get("weight_map", {}).values()))
+    whole, index = path / f"{name}.safetensors", path / f"{name}.safetensors.index.json"
+    if whole.is_file():
+        return _one(whole)
+    if index.is_file():
+        shards = sorted(set(_json(index).get("weight_map", {}).values()))
         for shard in shards:
             if Path(shard).name != shard:  # an index may not point out of its folder
-                raise UserError(f"{path / INDEX}: names the shard {shard!r}, which is no file beside it")
+                raise UserError(f"{index}: names the shard {shard!r}, which is no file beside it")
         return {name: tensor for shard in shards for name, tensor in _one(path / shard).items()}
-    others = [p.name for p in path.glob("pytorch_model*.bin")]
+    others = [p.name for p in path.glob(f"{old}*.bin")]
     if others:
         return {name: tensor for other in sorted(others) for name, tensor in _one(path / other).items()}
-    raise UserError(f"{path}: holds no model.safetensors; save the model with safetensors")
+    raise UserError(f"{path}: holds no {whole.name}; save the model with safetensors")
 
 
 def _one(path: Path) -> dict[str, Tensor]:

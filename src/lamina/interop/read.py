@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lamina import models
 from lamina.core.config import UserError, nearest
-from lamina.interop import alexnet
+from lamina.interop import alexnet, unet
 from lamina.interop.family import NEEDED, Family, Pretrained
 from lamina.interop.files import read_config, read_weights
 from lamina.interop.hub import local
@@ -26,7 +26,8 @@ def load(path: str | Path, **options: Any) -> nn.Module:
     family its names tell. org/name where no such folder is comes from the Hugging Face Hub (pip install 'lamina[hub]').
     Nothing is unpickled, and no code is fetched.
 
-    The first gives the model that was saved, torchvision's alexnet an `alexnet`, the others a `Pretrained`: stem,
+    The first gives the model that was saved, torchvision's alexnet an `alexnet`, diffusers' UNet2DModel
+    a `ddpm`, the others a `Pretrained`: stem,
     backbone and head as one layer. options: what the weights cannot tell, such as n_heads of a state dict
     (docs/interop.md lists them).
     """
@@ -40,6 +41,10 @@ def load(path: str | Path, **options: Any) -> nn.Module:
                 f"{path}: lamina.save wrote it, and its config.json says everything; leave out {_all(options)}"
             )
         return models.load(path)
+    if unet.recognises(config):
+        if options:
+            raise UserError(f"{path}: a UNet2DModel takes no options; leave out {_all(options)}")
+        return unet.loaded(config, path)
     family = _family(config, path)
     weights = read_weights(path)
     if config.get("sep_token_id") is None and (token := separator(path)) is not None:

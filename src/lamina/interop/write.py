@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina.core.config import UserError
-from lamina.interop import alexnet
+from lamina.interop import alexnet, unet
 from lamina.interop.convert import converted
 from lamina.interop.family import Family, Pretrained
 from lamina.interop.registry import FAMILIES, FILES
@@ -35,10 +35,14 @@ def export(network: nn.Module, path: str | Path) -> None:
 
     What came from a folder goes to a folder: config.json, and the weights under the name that the family has for them.
     A state dict goes to one file, whose name ends in .safetensors; so does an alexnet of one tower, as torchvision's.
+    A `ddpm` goes to a folder that diffusers reads, wherever it was trained.
     """
     path = Path(path)
     if alexnet.is_one(network):
         alexnet.write(network, path)
+        return
+    if unet.is_one(network):
+        unet.write(network, path)
         return
     family = family_of(network)
     weights = give(network.state_dict(), family.table(network.source, network.shapes), network.shapes)

@@ -138,7 +138,7 @@ def _models() -> list[tuple[str, Layer]]:
     }  # fmt: skip
     rows = []
     for name, row in MODELS.items():
-        if row.view in ("image", "pairs") or name == "bert":
+        if row.view in ("image", "pixels", "pairs") or name == "bert":
             continue
         known = row.config_of({}).model_fields
         rows.append((f"models.{name}", create(name, **{k: v for k, v in small.items() if k in known})))

@@ -6,7 +6,9 @@ from lamina.layers import MIXERS
 from lamina.models.alexnet import ALEXNET
 from lamina.models.bert import BERT
 from lamina.models.conformer import CONFORMER
+from lamina.models.ddpm import DDPM
 from lamina.models.dsn import DSN
+from lamina.models.gan import GAN
 from lamina.models.hybrid import ATTENTION_LSTM, HYBRID
 from lamina.models.lenet import LENET
 from lamina.models.mamba import MAMBA
@@ -40,6 +42,6 @@ MODELS = MIXER_ROWS | {
     row.name: row
     for row in (
         MLP, RNN, LSTM, GRU, LENET, TRANSFORMER, LINEAR_ATTENTION, RETNET, MAMBA, GATED_RETENTION, DELTANET, YOCO,
-        HYBRID, ATTENTION_LSTM, CONFORMER, BERT, SEQ2SEQ, TRANSFORMER_SEQ2SEQ, ALEXNET, DSN,
+        HYBRID, ATTENTION_LSTM, CONFORMER, BERT, SEQ2SEQ, TRANSFORMER_SEQ2SEQ, ALEXNET, DSN, GAN, DDPM,
     )
 }  # fmt: skip

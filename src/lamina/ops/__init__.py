@@ -2,6 +2,7 @@
 
 from lamina.ops._attention import Relative, attention
 from lamina.ops._delta_rule import delta_rule
+from lamina.ops._group_norm import group_norm
 from lamina.ops._linear import linear
 from lamina.ops._recurrent import gru, lstm, rnn
 from lamina.ops._retention import retention
@@ -13,6 +14,6 @@ from lamina.ops._swiglu import swiglu
 from lamina.ops.registry import use
 
 __all__ = [
-    "Relative", "attention", "delta_rule", "gru", "linear", "lstm", "retention", "rms_norm", "rnn", "rotate",
-    "selective_scan", "short_conv", "swiglu", "use",
+    "Relative", "attention", "delta_rule", "group_norm", "gru", "linear", "lstm", "retention", "rms_norm", "rnn",
+    "rotate", "selective_scan", "short_conv", "swiglu", "use",
 ]  # fmt: skip

@@ -8,9 +8,12 @@ from lamina.reproduce import (
     alexnet,
     bert,
     conformer,
+    ddpm,
     deltanet,
     dsn,
+    gan,
     gated_retention,
+    genetic,
     lenet,
     lstm,
     mamba,
@@ -31,7 +34,7 @@ __all__ = [
 
 _MODULES = (
     mlp, lstm, lenet, alexnet, additive, transformer, bert, conformer, dsn, mamba, retnet, gated_retention, deltanet,
-    yoco,
+    yoco, gan, ddpm, genetic,
 )  # fmt: skip
 CLAIMS: dict[str, Claim] = {module.CLAIM.name: module.CLAIM for module in _MODULES}
 

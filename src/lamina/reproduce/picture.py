@@ -12,7 +12,7 @@ from typing import Protocol
 
 from lamina.compare.report_families import family
 
-__all__ = ["Axis", "Chart", "Dots", "Line", "Part", "Row", "Tiles", "draw", "ink", "text_at"]
+__all__ = ["Axis", "Chart", "Dots", "Line", "Part", "Picture", "Row", "Tiles", "draw", "ink", "text_at"]
 
 WIDTH, LEFT, RIGHT, EDGE = 560, 58, 132, 16
 NAMES = 150  # the room for the names of rows
@@ -154,7 +154,8 @@ class Dots:
                 ends = f'x1="{x(min(scores)):.1f}" x2="{x(max(scores)):.1f}" y1="{y:.1f}" y2="{y:.1f}"'
                 out.append(f'<line {ends} style="stroke:{colour};stroke-width:2.2"/>')
             spots = (f'cx="{x(score):.1f}" cy="{y:.1f}"' for score in scores)
-            out += [f'<circle {spot} r="4.5" style="fill:{colour};stroke:var(--ground)"/>' for spot in spots]
+            edge = "var(--ink)" if colour == ink("generative") else "var(--ground)"  # yellow is pale
+            out += [f'<circle {spot} r="4.5" style="fill:{colour};stroke:{edge}"/>' for spot in spots]
         return "".join(out)
 
 
@@ -201,6 +202,28 @@ class Tiles:
         for v, share in ((reach, 0.0), (0.0, 0.5), (-reach, 1.0)):
             out.append(text_at(bar + 16, top + 31 + share * side, f"{v:+.2g}" if v else "0", "s"))
         return "".join(out)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture from `lamina.data.png`, its pixels as squares, `across` of them in all of its width."""
+
+    data: str
+    title: str
+    across: int
+    down: int
+
+    @property
+    def height(self) -> int:
+        return 24 + round(168 * self.down / self.across)
+
+    def draw(self, left: float, top: float, width: float) -> str:
+        side = min(width, 168.0)
+        size = f'width="{side:.1f}" height="{side * self.down / self.across:.1f}"'
+        return (
+            text_at(left, top + 14, self.title, "s")
+            + f'<image x="{left:.1f}" y="{top + 22:.1f}" {size} style="image-rendering:pixelated" href="{self.data}"/>'
+        )
 
 
 def draw(title: str, note: str, parts: Sequence[Part]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Any, Self
 
@@ -58,6 +58,9 @@ class Averaged(Task):
 
     def forward(self, batch: Batch) -> Any:
         return self.alone(batch) if self.training else self.average(batch)
+
+    def watch(self, loss: Sequence[tuple[int, float]], dev: Sequence[tuple[int, float]]) -> str | None:
+        return self.average.watch(loss, dev)
 
     @torch.no_grad()
     def stepped(self) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
-from lamina.core import Layer, Residual, Seq, Serial
-from lamina.data import View
+from lamina.core import Config, Layer, Residual, Seq, Serial
+from lamina.data import DataSet, View
 from lamina.layers import Embedding, Linear, SegmentEmbedding, ShortConv
 from lamina.layers.projection import Projection
 
@@ -23,7 +23,7 @@ Batch = dict[str, Tensor]
 class Metric:
     """What is reported, and which way is better."""
 
-    name: Literal["accuracy", "mse", "bits per byte", "label error rate"]
+    name: Literal["accuracy", "mse", "bits per byte", "label error rate", "coverage", "denoising error"]
     better: Literal["higher", "lower"]
 
 
@@ -44,6 +44,7 @@ class Task(nn.Module, ABC):
     metric: Metric
     done = 0.0  # the share of the training that is behind, 0 to 1; set before each step
     betas = (0.9, 0.999)  # of AdamW
+    keys_of: type[Config] | None = None  # settings of its own, given to its constructor as `keys`; None for none
 
     def __init__(self, view: View, backbone: nn.Module, n_out: int, *, own_head: bool = False, taps: int = 0) -> None:
         super().__init__()
@@ -80,6 +81,16 @@ class Task(nn.Module, ABC):
     def identity(self) -> dict[str, Any]:
         """What a run must share with this task to go on with it, beside model, data and settings; plain JSON."""
         return {}
+
+    def meet(self, dataset: DataSet) -> None:
+        """Called once with the data that it is made for; nothing unless a task says otherwise."""
+
+    def watch(self, loss: Sequence[tuple[int, float]], dev: Sequence[tuple[int, float]]) -> str | None:
+        """What a person should know while it trains, None where all is well: a sentence without numbers, said once.
+
+        loss and dev: those of `History` so far. Asked whenever the dev part has been scored.
+        """
+        return None
 
     def stepped(self) -> None:
         """Called after every update of the weights; nothing unless a task says otherwise."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lamina.core.config import SCHEMA, UserError, check_schema
 
-__all__ = ["latest", "read_json", "said_plainly", "write", "write_json"]
+__all__ = ["latest", "read_json", "said_plainly", "same_run", "write", "write_json"]
 
 TENSORS, FACTS = "state.safetensors", "checkpoint.json"
 
@@ -54,6 +54,13 @@ def latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         return load_file(path / TENSORS), facts
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path / TENSORS}: cannot be read ({error}); remove {path} and start again") from None
+
+
+def same_run(folder: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    """UserError where a folder's checkpoint is of a run that differs in what is asked."""
+    for key, mine in asked.items():
+        if (theirs := found.get(key)) != mine:
+            raise UserError(f"{folder}: holds another run ({key} {theirs}, here {mine}); choose another folder")
 
 
 def read_json(path: Path) -> dict[str, Any]:

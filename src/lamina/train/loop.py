@@ -23,7 +23,7 @@ from lamina.tasks import Batch, Task
 from lamina.train import checkpoint, optim
 from lamina.train.history import History
 
-__all__ = ["CLIP", "evaluate", "fit", "further", "positive"]
+__all__ = ["CLIP", "evaluate", "fit", "further", "identity_of", "positive"]
 
 CLIP = 1.0  # the norm that gradients are clipped to
 
@@ -38,6 +38,7 @@ def fit(
     batch_size: int,
     out: str | Path | None = None,
     on_step: Callable[[int, float], object] | None = None,
+    on_note: Callable[[int, str], object] | None = None,
     eval_every: int | None = None,
     checkpoint_every: int | None = None,
     batches: Callable[[int], Batch] | None = None,
@@ -50,8 +51,8 @@ def fit(
 
     out: a folder for checkpoints (every tenth of the steps or checkpoint_every, and every minute); a run found there
     goes on bit-equal, the run of other settings is a UserError. on_step(step, loss) is called after every step, from
-    1; where it returns True training ends there. eval_every: the dev part is scored after every so many steps, and
-    always after the last.
+    1; where it returns True training ends there. on_note(step, words): what `Task.watch` says.
+    eval_every: the dev part is scored after every so many steps, and always after the last.
     batches: gives the batch of a step (from 0) in place of the data set's own.
 
     A loss or gradient that is NaN or inf ends the run with diverged=True before it reaches the weights. The task is
@@ -72,7 +73,7 @@ def fit(
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed + 1_000_003 * accelerator.process_index)
         settings["processes"] = accelerator.num_processes
-        identity = {} if out is None else _identity(task, dataset, batches, settings)  # before sharding hides sizes
+        identity = {} if out is None else identity_of(task, dataset, batches, settings)  # before sharding hides sizes
         run = _Run.prepare(accelerator, task, lr, device)
         keeper = None if out is None else _Keeper(Path(out), run, identity, checkpoint_every or ceil(steps / 10))
         history, at = (History(), 0) if keeper is None else keeper.resume()
@@ -90,12 +91,22 @@ def fit(
                 task.ended()
             if not history.diverged and (last or (eval_every and at % eval_every == 0)):
                 history.dev.append((at, _score(run.model, task, dataset.dev, 512, device)))
+                _note(task, history, at, on_note)
             if keeper is not None and (last or keeper.due(at)):
                 keeper.save(at, history, ended=last)
             if stop:
                 break
     task.eval()
     return history
+
+
+def _note(task: Task, history: History, at: int, on_note: Callable[[int, str], object] | None) -> None:
+    """Keeps what the task says of its course, and passes it on, unless it has said so before."""
+    said = task.watch(history.loss, history.dev)
+    if said is not None and said not in (words for _, words in history.notes):
+        history.notes.append((at, said))
+        if on_note is not None:
+            on_note(at, said)
 
 
 def evaluate(task: Task, split: Split, batch_size: int = 512) -> float:
@@ -211,10 +222,7 @@ class _Keeper:
         from lamina.train import snapshot
 
         tensors, facts = found
-        for key, mine in self.identity.items():
-            theirs = facts["run"].get(key)
-            if theirs != mine:
-                raise UserError(f"{self.out}: holds another run ({key} {theirs}, here {mine}); choose another folder")
+        checkpoint.same_run(self.out, facts["run"], self.identity)
         snapshot.restore(tensors, self.run.accelerator, self.run.model, _bare(self.run.optimizer))
         history = History.of(facts["history"])
         return history, self.identity["steps"] if facts["ended"] else facts["step"]
@@ -230,7 +238,7 @@ class _Keeper:
         self.saved = perf_counter()
 
 
-def _identity(task: Task, dataset: DataSet, batches: object, settings: dict[str, Any]) -> dict[str, Any]:
+def identity_of(task: Task, dataset: DataSet, batches: object, settings: dict[str, Any]) -> dict[str, Any]:
     """What must be equal for a checkpoint to belong to this run."""
     config = getattr(task.backbone, "config", None)
     return {

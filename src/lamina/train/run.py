@@ -13,12 +13,13 @@ from safetensors.torch import load_file, save_file
 
 import lamina
 from lamina import data, models
-from lamina.core.config import SCHEMA, UserError, check_schema
+from lamina.core.config import SCHEMA, UserError, check_schema, nearest
 from lamina.data import DataSet, Split
 from lamina.data.text import unread
 from lamina.data.vocabulary import TOKENIZER, Vocabulary
-from lamina.tasks import Averaged, LanguageModel, Task, make
+from lamina.tasks import Averaged, LanguageModel, Task, divided, make
 from lamina.train import checkpoint
+from lamina.train.genetic.fit import fit_genetic
 from lamina.train.history import History
 from lamina.train.loop import evaluate, fit, further, positive
 from lamina.train.start import AROUND, Start
@@ -26,16 +27,19 @@ from lamina.train.start import AROUND, Start
 __all__ = ["Order", "Run", "evaluate_run", "load_language_model", "load_run", "load_words", "train_run"]
 
 RUN, HISTORY = "run.json", "history.json"
+OPTIMS: dict[str, Callable[..., History]] = {"adamw": fit, "genetic": fit_genetic}
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for: a model and its keys, a data set (a name, or a file), and how to train.
+    """What is asked for: a model and its keys, those of its task among them (`tasks.divided`), a data set (a name, or a
+    file), and how to train.
 
     taps: of a short convolution behind the stem, 0 for none. start: the folder whose weights are the first ones, with
     the model, the keys and the words of `Start.read`. companions: hidden outputs that answer too in training, so many
     or their paths; None those of the model, 0 for none. ema: the decay of the average of the weights that is scored and
-    kept (`Averaged`); None the model's, 0 for none.
+    kept (`Averaged`); None the model's, 0 for none. optim: "adamw", or "genetic" for `fit_genetic`, which takes no
+    gradient; lr is then the highest chance of a weight to mutate.
     """
 
     model: str
@@ -49,11 +53,12 @@ class Order:
     start: str | None = None
     companions: int | list[str] | None = None
     ema: float | None = None
+    optim: str = "adamw"
 
     def build(self, dataset: DataSet) -> Task:
         """The task with its first weights: those of `start`, and others that depend on seed only."""
         row = models.find(self.model)
-        keys = dict(self.keys)
+        keys, own = divided(self.keys, dataset, row)
         known = row.config_of(keys).model_fields
         if row.view == "image":
             keys.setdefault("n_classes", dataset.n_out)
@@ -64,7 +69,7 @@ class Order:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = models.create(self.model, **keys)
-            task = make(dataset, row, model, taps=self.taps, companions=self.companions)
+            task = make(dataset, row, model, taps=self.taps, companions=self.companions, keys=own)
             ema = row.ema if self.ema is None else self.ema
             task = Averaged(task, ema) if ema else task
         if self.start is not None:
@@ -86,7 +91,12 @@ class Run:
 
 
 def train_run(
-    order: Order, dataset: DataSet, out: str | Path, *, on_step: Callable[[int, float], object] | None = None
+    order: Order,
+    dataset: DataSet,
+    out: str | Path,
+    *,
+    on_step: Callable[[int, float], object] | None = None,
+    on_note: Callable[[int, str], object] | None = None,
 ) -> dict[str, Any]:
     """Trains in the folder `out` and gives what its run.json then says.
 
@@ -97,7 +107,8 @@ def train_run(
     """
     positive(steps=order.steps, lr=order.lr, batch_size=order.batch_size)
     out = Path(out)
-    task = order.build(dataset)
+    train = _trainer(order)
+    task = (order if train is fit else replace(order, companions=0, ema=0.0)).build(dataset)
     asked = _asked(order, dataset)
     found = _claim(out, asked)
     if found is not None and found["status"] != "running":
@@ -105,7 +116,7 @@ def train_run(
     main = int(os.environ.get("RANK", "0")) == 0
     if main and found is None:
         checkpoint.write_json(out / RUN, {**asked, "status": "running", "result": None})
-    history = fit(
+    history = train(
         task,
         dataset,
         steps=order.steps,
@@ -115,6 +126,7 @@ def train_run(
         eval_every=max(1, order.steps // 10),
         on_step=on_step,
         out=out,
+        **({"on_note": on_note} if train is fit else {}),
     )
     facts = {**asked, "status": "diverged" if history.diverged else "done"}
     facts["result"] = {
@@ -128,6 +140,18 @@ def train_run(
     if main:
         _finish(out, order.alone().build(dataset), history, facts, dataset.vocabulary)
     return facts
+
+
+def _trainer(order: Order) -> Callable[..., History]:
+    """What trains by that order; UserError where it cannot."""
+    if order.optim not in OPTIMS:
+        raise nearest(order.optim, OPTIMS, "optim")
+    if order.optim == "genetic" and order.companions:
+        raise UserError("companions are further losses for a gradient; leave them out with --optim genetic")
+    if order.optim == "genetic" and (order.ema or models.find(order.model).task):
+        what = f"ema {order.ema:g} averages" if order.ema else f"{order.model} learns by"
+        raise UserError(f"{what} the steps of a gradient; leave out --optim genetic")
+    return OPTIMS[order.optim]
 
 
 def load_run(folder: str | Path) -> Run:

@@ -43,8 +43,13 @@ def restore(
         if name.startswith("optim."):
             weight, key = name.removeprefix("optim.").rsplit(".", 1)
             moments.setdefault(weight, {})[key] = t
-    groups = dcp.get_optimizer_state_dict(model, optimizer, options=WHOLE)["param_groups"]
-    dcp.set_optimizer_state_dict(model, optimizer, {"state": moments, "param_groups": groups}, options=WHOLE)
+    fresh = dcp.get_optimizer_state_dict(model, optimizer, options=WHOLE)  # with moments, all 0, of every weight
+    saved = {"state": moments, "param_groups": fresh["param_groups"]}
+    idle = fresh["state"].keys() - moments.keys()  # not updated yet: it was another player's turn
+    options = dcp.StateDictOptions(full_state_dict=True, strict=not idle)
+    dcp.set_optimizer_state_dict(model, optimizer, saved, options=options)
+    for name in idle:
+        optimizer.state.pop(model.get_parameter(name), None)
     rank = accelerator.process_index
     torch.set_rng_state(flat[f"rng.{rank}.cpu"])
     if f"rng.{rank}.cuda" in flat:
