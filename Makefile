@@ -43,8 +43,9 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 # the reports that the docs show, drawn again from their results; plotly.min.js beside them comes from the package
 docs: $(VENV)/installed
-	$(BIN)/python -c "import json, pathlib; from lamina.compare import report; \
-	[report.write(json.loads(p.read_text()), p.parent, shared_js=True) for p in pathlib.Path('docs/reports').glob('*/results.json')]"
+	$(BIN)/python -c "import json, pathlib; from lamina.compare import generate, report; \
+	found = [(p, json.loads(p.read_text())) for p in pathlib.Path('docs/reports').glob('*/results.json')]; \
+	[(generate.page if 'flat' in r else report).write(r, p.parent, shared_js=True) for p, r in found]"
 
 clean:
 	rm -rf $(VENV) runs
