@@ -155,6 +155,9 @@ def verdict(rows: list[dict[str, Any]], settings: Settings, seconds: float, data
             f"{where}, {first['model']} makes the most lifelike {what}: a Frechet distance of {shown[first['model']]}"
         )
         text += f" on LeNet features, against {shown[second['model']]} of {second['model']}."
+    elif settings.seeds == 1:
+        text = f"{where}, {first['model']} came nearest to {what} (Frechet distance {shown[first['model']]} on LeNet "
+        text += f"features, {second['model']} {shown[second['model']]}), but one seed cannot tell generators apart."
     else:
         text = (
             f"{where}, {first['model']} and {second['model']} cannot be told apart by their {what}: Frechet distances "
