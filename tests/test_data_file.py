@@ -31,3 +31,20 @@ def test_a_file_that_is_cut_off_gets_one_line(tmp_path, content):
     with pytest.raises(UserError, match=r"not an \.npz file, or cut off") as error:
         data.load(str(path))
     assert "\n" not in str(error.value)
+
+
+def test_too_few_rows_are_said(tmp_path):
+    path = tmp_path / "one.npz"
+    np.savez(path, x=np.zeros((1, 1, 8, 8), dtype=np.float32), y=np.array([0]))
+    with pytest.raises(
+        UserError, match=r"one.npz: 1 rows leave nothing to hold out; give more, some ten of each class"
+    ):
+        data.load(str(path))
+
+
+def test_rows_of_mixed_shapes_are_said(tmp_path):
+    path, rows = tmp_path / "mixed.npz", np.empty(2, dtype=object)
+    rows[0], rows[1] = np.zeros((1, 8, 8)), np.zeros((1, 9, 9))
+    np.savez(path, x=rows, y=np.array([0, 1]))
+    with pytest.raises(UserError, match=r"mixed.npz: holds Python objects.*rows of mixed shapes"):
+        data.load(str(path))

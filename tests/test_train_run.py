@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -141,3 +142,14 @@ def test_sizes_and_keys_as_words() -> None:
         "rotary": False,
         "left": None,
     }
+
+
+def test_images_that_are_no_squares(tmp_path):
+    path, random = tmp_path / "wide.npz", np.random.default_rng(0)
+    np.savez(path, x=random.random((60, 1, 8, 12), dtype=np.float32), y=np.arange(60) % 3)
+    wide = data.load(str(path))
+    keys = {"channels": [4, 8], "attention": [], "noise_steps": 100}
+    task = Order("ddpm", keys, str(path), ema=0.0).build(wide)
+    assert task.sample(2, seed=0, steps=2).shape == (2, 1, 8, 12)
+    with pytest.raises(UserError, match="gan makes square images; wide has 8x12: pad them, or take ddpm"):
+        Order("gan", {}, str(path)).build(wide)

@@ -117,7 +117,8 @@ def _said(facts: dict[str, Any], what: str, folder: Path, as_json: bool) -> str:
         order = facts["order"]
         return json.dumps({"run": str(folder), "status": facts["status"], "model": order["model"], **result})
     if facts["status"] == "diverged":
-        return f"{what}: the loss was NaN or inf at step {result['steps']}; try a lower --lr"
+        kept = f"the weights before it are kept in {folder}"
+        return f"{what}: the loss was NaN or inf at step {result['steps']}; {kept}; try a lower --lr"
     score, seconds = f"{result['metric']} {result['dev']:.4g} on dev", f"{result['seconds']:.1f} s"
     return f"{what}: {score}, {result['params']:,} weights, {seconds}, in {folder}\nnext: lamina eval {folder}"
 

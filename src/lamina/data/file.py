@@ -34,7 +34,8 @@ def from_file(path: str | Path) -> DataSet:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         pickled = "Object" in str(error) and zipfile.is_zipfile(path)
-        what = "holds Python objects, which are never unpickled" if pickled else "not an .npz file, or cut off"
+        objects = "holds Python objects, which are never unpickled (rows of mixed shapes are such)"
+        what = objects if pickled else "not an .npz file, or cut off"
         raise UserError(f"{path}: {what}; write it with numpy.savez(path, x=x, y=y) from arrays of numbers") from None
     for key in ("x", "y"):
         if key not in arrays:
@@ -71,6 +72,8 @@ def _dataset(path: Path, x: np.ndarray, y: np.ndarray, lengths: np.ndarray | Non
     check_split(whole, str(path), n_classes)
     groups = target if classes else torch.zeros(len(y), dtype=torch.int64)
     train, dev, test = (whole.part(rows) for rows in stratified(groups, 0.15, 0.20))
+    if len(y) and not min(len(train), len(dev), len(test)):
+        raise UserError(f"{path}: {len(y)} rows leave nothing to hold out; give more, some ten of each class")
     source = f"{path.name}: {len(y):,} rows, own split by a fixed seed"
     task = "classify" if classes else "regress"
     d_target = None if classes else target.shape[1]

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import lamina
 from lamina import data, models
 from lamina.core.config import SCHEMA, UserError, check_schema, nearest
-from lamina.data import DataSet, Split
+from lamina.data import CannotTake, DataSet, Split
 from lamina.data.text import unread
 from lamina.data.vocabulary import TOKENIZER, Vocabulary
 from lamina.tasks import Averaged, LanguageModel, Task, divided, make
@@ -63,7 +63,7 @@ class Order:
         if row.view == "image":
             keys.setdefault("n_classes", dataset.n_out)
         if row.view in ("image", "pixels") and dataset.kind == "image":
-            for key, value in (("d_in", dataset.shape[0]), ("size", dataset.shape[-1])):
+            for key, value in (("d_in", dataset.shape[0]), ("size", _size(dataset, row.name, known))):
                 if key in known:
                     keys.setdefault(key, value)
         with torch.random.fork_rng(devices=[]):
@@ -140,6 +140,16 @@ def train_run(
     if main:
         _finish(out, order.alone().build(dataset), history, facts, dataset.vocabulary)
     return facts
+
+
+def _size(dataset: DataSet, name: str, known: dict[str, Any]) -> int | list[int]:
+    """The images' side, or height and width where they differ; CannotTake where the model makes squares alone."""
+    height, width = dataset.shape[-2:]
+    if height == width:
+        return width
+    if "size" in known and known["size"].annotation is int:
+        raise CannotTake(f"{name} makes square images; {dataset.name} has {height}x{width}: pad them, or take ddpm")
+    return [height, width]
 
 
 def _trainer(order: Order) -> Callable[..., History]:
