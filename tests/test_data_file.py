@@ -36,9 +36,7 @@ def test_a_file_that_is_cut_off_gets_one_line(tmp_path, content):
 def test_too_few_rows_are_said(tmp_path):
     path = tmp_path / "one.npz"
     np.savez(path, x=np.zeros((1, 1, 8, 8), dtype=np.float32), y=np.array([0]))
-    with pytest.raises(
-        UserError, match=r"one.npz: 1 rows leave nothing to hold out; give more, some ten of each class"
-    ):
+    with pytest.raises(UserError, match=r"one.npz: too few rows \(1\) to hold any out; give some ten of each class"):
         data.load(str(path))
 
 

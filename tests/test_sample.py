@@ -150,7 +150,7 @@ def _saved(path: Path, **arrays: object) -> Path:
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.zeros((1, 1, 8, 8), np.float32), "empty; give it at least one example"),
+        (np.zeros((1, 1, 8, 8), np.float32), "too few rows (1) to hold any out"),
         (MIXED, "holds Python objects"),
         (np.zeros((40, 1, 9, 9), np.float32), "ddpm: size=9 is halved"),
     ],

@@ -73,7 +73,7 @@ def _dataset(path: Path, x: np.ndarray, y: np.ndarray, lengths: np.ndarray | Non
     groups = target if classes else torch.zeros(len(y), dtype=torch.int64)
     train, dev, test = (whole.part(rows) for rows in stratified(groups, 0.15, 0.20))
     if len(y) and not min(len(train), len(dev), len(test)):
-        raise UserError(f"{path}: {len(y)} rows leave nothing to hold out; give more, some ten of each class")
+        raise UserError(f"{path}: too few rows ({len(y)}) to hold any out; give some ten of each class")
     source = f"{path.name}: {len(y):,} rows, own split by a fixed seed"
     task = "classify" if classes else "regress"
     d_target = None if classes else target.shape[1]
