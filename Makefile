@@ -45,7 +45,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 docs: $(VENV)/installed
 	$(BIN)/python -c "import json, pathlib; from lamina.compare import generate, report; \
 	found = [(p, json.loads(p.read_text())) for p in pathlib.Path('docs/reports').glob('*/results.json')]; \
-	[(generate.page if 'flat' in r else report).write(r, p.parent, shared_js=True) for p, r in found]"
+	[(generate.page if 'timed_at' in r else report).write(r, p.parent, shared_js=True) for p, r in found]"
 
 clean:
 	rm -rf $(VENV) runs

@@ -153,3 +153,15 @@ def test_images_that_are_no_squares(tmp_path):
     assert task.sample(2, seed=0, steps=2).shape == (2, 1, 8, 12)
     with pytest.raises(UserError, match="gan makes square images; wide has 8x12: pad them, or take ddpm"):
         Order("gan", {}, str(path)).build(wide)
+
+
+def test_a_run_of_before_a_key_was_known_is_the_same_run(tmp_path):
+    digits = data.load("digits")
+    order = Order("mlp", {"d_ff": 8}, "digits", steps=3)
+    facts = train_run(order, digits, tmp_path / "run")
+    older = json.loads((tmp_path / "run" / "run.json").read_text())
+    del older["order"]["ema"], older["order"]["optim"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(older))
+    assert train_run(order, digits, tmp_path / "run")["result"] == facts["result"]
+    with pytest.raises(UserError, match=r"holds another run \(optim adamw, here genetic\)"):
+        train_run(Order(**{**vars(order), "optim": "genetic"}), digits, tmp_path / "run")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -263,9 +263,10 @@ def _claim(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
         return None
     found = checkpoint.read_json(out / RUN)
     check_schema(found.get("schema"), str(out / RUN))
-    for group in ("order", "data"):
+    usual = {f.name: f.default for f in fields(Order)}  # what a run of before such a key was asked for
+    for group, other in (("order", usual), ("data", {})):
         for key, mine in asked[group].items():
-            theirs = found.get(group, {}).get(key)
+            theirs = found.get(group, {}).get(key, other.get(key))
             if theirs != mine:
                 raise UserError(
                     f"{out}: holds another run ({key} {theirs}, here {mine}); choose another --out or remove it"

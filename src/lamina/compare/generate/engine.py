@@ -13,7 +13,6 @@ import lamina
 from lamina import data as sets
 from lamina.compare.folder import Folder
 from lamina.compare.generate import page
-from lamina.compare.generate.flat import both
 from lamina.compare.generate.makers import MAKERS, Maker
 from lamina.compare.generate.score import BATCH, COLUMNS, MOST, score
 from lamina.compare.generate.settings import Settings
@@ -139,7 +138,7 @@ def _results(
         "trials": [{k: v for k, v in trial.items() if k != "grid"} for trial in trials],
         "budget": {"params": settings.params, "seconds": plan["seconds"], "seeds": settings.seeds},
         "samples": min(MOST, len(dataset.test)), "timed_at": BATCH, "real": _grid(dataset.test.x[:SHOWN]),
-        "flat": both(), "env": environment(),
+        "env": environment(),
     }  # fmt: skip
 
 

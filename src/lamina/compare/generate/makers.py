@@ -32,6 +32,7 @@ Tell = Callable[[int, int], object]
 
 NOISE_STEPS, SAMPLED = 200, 50  # of a diffusion model: few enough to learn in minutes; when sampling, by DDIM
 BATCH = 128
+SKIPPED, TIMED = 10, 40  # generations of the warm-up: the first wake threads and allocate
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ def _genetic(dataset: DataSet, keys: dict[str, Any], steps: int, seed: int, tell
 
 def _generation_seconds(dataset: DataSet, keys: dict[str, Any]) -> float:
     at: list[float] = []
-    _generations(dataset, keys, 6, 0, lambda *_: at.append(perf_counter()))
-    return (at[-1] - at[1]) / (len(at) - 2)
+    _generations(dataset, keys, SKIPPED + TIMED, 0, lambda *_: at.append(perf_counter()))
+    return (at[-1] - at[SKIPPED]) / TIMED
 
 
 def _sized(name: str, dataset: DataSet, weights: int, fixed: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina.compare import report
+from lamina.compare.generate.flat import both
 from lamina.compare.generate.score import COLUMNS
 from lamina.compare.report_charts import families, padded
 from lamina.compare.report_families import family
@@ -42,7 +43,7 @@ def page(results: dict[str, Any], library: str, *, shared_js: bool = False) -> s
         results, library, shared_js=shared_js, scripts=SCRIPTS, kicker=f"lamina compare generate · {results['name']}",
         title=title, lead=lead, first=_grids(results) + figure(chart, _about(results), key=False),
         table=_table(results), parts=_plane() + _trials(results) + _method(results) + _environment(results),
-        data={"families": families(rows), "charts": [chart], "moving": results["flat"]},
+        data={"families": families(rows), "charts": [chart], "moving": both()},
     )  # fmt: skip
 
 
