@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from lamina.bench.genetic_rows import Contest, bench_genetic, genetic_lines, genetic_rows
 from lamina.bench.row import Target
 
@@ -14,7 +12,6 @@ def contest(ours: float, minimise: bool = True) -> Contest:
 
 
 def test_worse_than_the_best_peer_is_red_and_not_timed() -> None:
-    pytest.importorskip("deap", reason="pip install 'lamina[bench]' for deap")
     bad = bench_genetic((contest(2.0),), seeds=5, rounds=1)
     assert bad["red"] == ["toy G1: reaches 2.02, good 1.02"]
     assert "times" not in bad["rows"][0]

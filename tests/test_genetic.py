@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from deap.tools import crossover, mutation
 from scipy import stats
 from torch import Generator, Tensor
 
@@ -134,7 +135,6 @@ def test_sbx_children_by_hand() -> None:
 
 
 def test_sbx_children_are_those_of_deap(monkeypatch: pytest.MonkeyPatch) -> None:
-    crossover = pytest.importorskip("deap.tools.crossover", reason="pip install 'lamina[bench]' for deap")
     u = torch.rand(40, generator=dice(), dtype=torch.float64)
     a, b = torch.randn(2, 40, generator=dice(1), dtype=torch.float64)
     numbers = iter(u.tolist())
@@ -157,7 +157,6 @@ def test_sbx_spares_pairs_and_genes_and_keeps_the_mean() -> None:
 
 def test_polynomial_steps_are_those_of_deap_far_from_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert polynomial_step(torch.tensor([0.125, 0.5, 0.875]), 1.0).tolist() == pytest.approx([-0.5, 0.0, 0.5])
-    mutation = pytest.importorskip("deap.tools.mutation", reason="pip install 'lamina[bench]' for deap")
     u = torch.rand(40, generator=dice(), dtype=torch.float64)
     numbers = iter(x for pair in zip([0.0] * 40, u.tolist(), strict=True) for x in pair)
     monkeypatch.setattr(mutation.random, "random", lambda: next(numbers))

@@ -9,7 +9,9 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from PIL import Image
 
 from denoise_parts import frames, images
 from lamina import data
@@ -20,7 +22,6 @@ from lamina.data.named import parse, spell
 from lamina.data.picture import GAP, grid, spectra, write_gif, write_png
 from lamina.train import Order, train_run
 
-Image = pytest.importorskip("PIL.Image", reason="pictures need Pillow: pip install 'lamina[image]'")
 MIXED = np.empty(2, object)  # images of mixed sizes
 MIXED[:] = [np.zeros((1, 8, 8)), np.zeros((1, 9, 10))]
 TINY = {"channels": [8, 16], "attention": [], "attention_mid": False, "noise_steps": 12, "n_classes": 3}
@@ -98,7 +99,6 @@ def test_a_film_shows_noise_first_and_the_samples_last(trained, capsys, tmp_path
 
 
 def test_frames_become_a_spectrogram_or_sound(trained, capsys, tmp_path):
-    soundfile = pytest.importorskip("soundfile", reason="sound needs soundfile: pip install 'lamina[speech]'")
     png, wav = tmp_path / "x.png", tmp_path / "x.wav"
     assert run(capsys, "sample", trained["frames"], "--n", 4, "--out", png)[0] == 0
     with Image.open(png) as image:  # 8 frames of 20 energies, 5 times as large

@@ -12,8 +12,10 @@ from types import ModuleType
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lamina.core.config import UserError
+from lamina.data.png import tiled
 
 __all__ = ["grid", "pillow", "spectra", "write_gif", "write_png"]
 
@@ -39,15 +41,9 @@ def grid(images: Tensor, tile: int = TILE) -> np.ndarray:
         raise UserError(f"images of {colours} colours cannot be shown; give one or three")
     pixels = (images.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
     times = max(1, ceil(tile / max(height, width)))
-    pixels = pixels.repeat_interleave(times, 2).repeat_interleave(times, 3).permute(0, 2, 3, 1)
-    columns = ceil(sqrt(n * height / width))
-    rows = ceil(n / columns)
-    high, wide = pixels.shape[1:3]
-    out = torch.full((rows * (high + GAP) + GAP, columns * (wide + GAP) + GAP, 3), GREY, dtype=torch.uint8)
-    for i, image in enumerate(pixels):
-        top, left = GAP + i // columns * (high + GAP), GAP + i % columns * (wide + GAP)
-        out[top : top + high, left : left + wide] = image
-    return out.numpy()
+    squares = pixels.repeat_interleave(times, 2).repeat_interleave(times, 3)
+    whole = tiled(squares, ceil(sqrt(n * height / width)), GREY, GAP)
+    return F.pad(whole, (GAP,) * 4, value=GREY).permute(1, 2, 0).contiguous().numpy()
 
 
 def spectra(frames: Tensor, low: float, high: float) -> Tensor:

@@ -12,13 +12,13 @@ from torch import Tensor
 __all__ = ["png", "tiled"]
 
 
-def tiled(images: Tensor, columns: int, grey: float) -> Tensor:
-    """Images [N,C,H,W] as one [C,h,w], row after row, with a grey line of one pixel between them."""
+def tiled(images: Tensor, columns: int, grey: float, gap: int = 1) -> Tensor:
+    """Images [N,C,H,W] as one [C,h,w], row after row, with a grey line of `gap` pixels between them."""
     n, channels, height, width = images.shape
-    rows = -(-n // columns)
-    whole = images.new_full((channels, rows * (height + 1) - 1, columns * (width + 1) - 1), grey)
+    high, wide = height + gap, width + gap
+    whole = images.new_full((channels, -(-n // columns) * high - gap, columns * wide - gap), grey)
     for i, image in enumerate(images):
-        y, x = i // columns * (height + 1), i % columns * (width + 1)
+        y, x = i // columns * high, i % columns * wide
         whole[:, y : y + height, x : x + width] = image
     return whole
 
