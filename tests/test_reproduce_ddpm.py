@@ -12,6 +12,7 @@ from claim_parts import drawn, quiet
 from lamina import data
 from lamina.reproduce import CLAIMS, ddpm
 from lamina.reproduce import record as records
+from lamina.train.checkpoint import read_json
 
 KEYS = {"channels": [8, 8], "attention": [], "attention_mid": False, "prediction": "epsilon", "noise_steps": 20}
 SETTINGS = {
@@ -44,7 +45,8 @@ def test_the_ci_tier_at_a_small_size(tmp_path: Path) -> None:
 
 def test_the_full_tier_trains_three_networks_for_equal_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claim, asked = CLAIMS["ddpm"], []
-    monkeypatch.setattr(ddpm, "TRIED", 2)
+    monkeypatch.setattr(ddpm, "WARM", 1)
+    monkeypatch.setattr(ddpm, "TRIED", 3)
     learn = ddpm.learn
 
     def watched(order, *arguments, **how):
@@ -55,6 +57,8 @@ def test_the_full_tier_trains_three_networks_for_equal_minutes(tmp_path: Path, m
     settings = {**{k: v for k, v in SETTINGS.items() if k != "steps"}, "minutes": 0.5 / 60, "gan": RIVAL}
     found = claim.trial(settings, 5, tmp_path, quiet)
     assert asked == [("ddpm", "epsilon"), ("ddpm", "x0"), ("gan", None)]
+    kept = {name: read_json(tmp_path / name / "steps.json") for name in ("ddpm", "x0", "gan")}
+    assert all(one["steps"] == max(3, round(0.5 / one["seconds_each"])) for one in kept.values())
     figures = found["figures"]
     assert set(figures) == {figure.key for figure in claim.plan("full").figures}
     assert figures["less_gan"] == figures["frechet_ddpm"] / figures["frechet_gan"]
