@@ -35,10 +35,10 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-# resemblyzer and torchscale: peers of tests, whose own requirements no longer install and are not needed here
+# peers of tests whose own requirements no longer install and are not needed here
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt resemblyzer torchscale
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt resemblyzer torchscale pyctcdecode pygtrie
 	touch $@
 
 # the reports that the docs show, drawn again from their results; plotly.min.js beside them comes from the package

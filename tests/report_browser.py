@@ -31,9 +31,12 @@ FLAGS = [
 
 
 class Browser:
-    """One tab. `requests` and `complaints` hold what happened since `open`; a context manager that ends its process."""
+    """One tab. `requests` and `complaints` hold what happened since `open`; a context manager that ends its process.
 
-    def __init__(self, profile):
+    flags: more of Chromium's, such as those of a microphone that plays a file.
+    """
+
+    def __init__(self, profile, *flags):
         asked, told = os.pipe(), os.pipe()
         far = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in (asked[0], told[1])]  # never 3 or 4, which they become
 
@@ -41,7 +44,7 @@ class Browser:
             os.dup2(far[0], 3)
             os.dup2(far[1], 4)
 
-        command = [CHROMIUM, *FLAGS, "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
+        command = [CHROMIUM, *FLAGS, *flags, "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, preexec_fn=place, pass_fds=(3, 4), **quiet)
         for fd in (*far, asked[0], told[1]):

@@ -352,7 +352,7 @@ def test_growth_of_an_op_is_judged_a_doubling(monkeypatch):
     monkeypatch.setattr(growth, "peaks", lambda name, lengths: [1000 * n for n in lengths])
     spent = {"64": 16 * 10.0, "128": 8 * 20.0, "256": 4 * 44.0}
     monkeypatch.setattr(
-        growth, "interleaved", lambda calls, *_, **__: {n: timing.Timing(t, t, t) for n, t in spent.items()}
+        growth, "interleaved", lambda calls, *_, **__: {n: timing.Timing(t, t, t, t) for n, t in spent.items()}
     )
     monkeypatch.setattr(growth, "_repeated", lambda call, times: call)
     found = growth.op_growth("retention", (64, 128, 256))
@@ -374,7 +374,7 @@ def test_memory_counts_what_forward_and_backward_take():
 def test_growth_takes_no_peers(capsys):
     status, out, err = command(capsys, "growth", "--peers")
     assert (status, out) == (2, "")
-    assert err == "error: bench growth: --peers and --only are for ops, models and generate\n"
+    assert err == "error: bench growth: it has no peers\n"
     status, _, err = command(capsys, "ops", "--only", "retenton")
     assert status == 2
     assert "unknown row 'retenton'; did you mean 'retention'?" in err

@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 import lamina
-from lamina import Seq, run_steps
+from lamina import Seq, ops, run_steps
 from lamina.core import state
-from lamina.layers import CausalAttention, CrossAttention
+from lamina.layers import CausalAttention, CrossAttention, WindowAttention
+from lamina.ops import window_rows
 
 
 def assert_near(got, want, atol=1e-6):
@@ -133,3 +134,32 @@ def test_yoco_says_what_it_needs_to_stream():
 def test_bad_arguments_say_what_and_why(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("right", [0, 2])
+@pytest.mark.parametrize("frames", [1, 4, 8])
+def test_a_short_step_copies_its_cache_once_and_gives_what_the_long_way_gives(right, frames, monkeypatch):
+    layer = WindowAttention(16, 2, left=5, right=right).eval()
+    x = Seq(torch.randn(2, 24, 16), torch.arange(24) >= torch.tensor([[3], [0]]))  # the first row begins late
+
+    def told(short):
+        if not short:
+            monkeypatch.setattr(WindowAttention, "_short", lambda self, q, keys: False)
+        parts, now = [], layer.init_state(2)
+        for at in range(0, 24, frames):
+            before = state.map_tensors(torch.clone, now)
+            y, after = layer.step(x.slice(at, at + frames), now)
+            assert all(torch.equal(now[name], before[name]) for name in now)
+            parts, now = [*parts, y], after
+        return Seq.cat(parts), now
+
+    with torch.no_grad():
+        calls = []
+        monkeypatch.setattr(ops, "window_rows", lambda *given: calls.append(1) or window_rows(*given))
+        (got, after), quick = told(True), len(calls)
+        want, after_long = told(False)
+    assert quick == len(calls) == 24 // frames
+    assert torch.equal(got.mask, want.mask)
+    assert_near(got.values[got.mask], want.values[want.mask])
+    for name in after:
+        torch.testing.assert_close(after[name], after_long[name], rtol=0, atol=1e-6)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from lamina import data, models
+from lamina.core import UserError, taps
 from lamina.data import NOT_ASKED, CannotTake, DataSet, Split
-from lamina.tasks import Ctc, make
+from lamina.tasks import Ctc, DeeplySupervised, make
 from lamina.tasks.ctc import best_path, errors, fewest_frames
-from lamina.train import evaluate, fit
+from lamina.train import Order, evaluate, fit
 
 N_OUT = 3
 
@@ -36,7 +37,7 @@ def dataset(n: int = 12, frames: int = 9, labels: int = 2) -> DataSet:
 def task(name: str = "lstm", **keys: int) -> Ctc:
     torch.manual_seed(0)
     found = dataset()
-    return cast(Ctc, make(found, models.find(name), models.create(name, d_model=8, **keys)))
+    return cast(Ctc, make(found, models.find(name), models.create(name, d_model=8, **keys)).eval())
 
 
 def collapsed(path: tuple[int, ...]) -> list[int]:
@@ -114,7 +115,7 @@ def test_fewest_frames_count_blanks_between_equal_labels() -> None:
 )
 def test_padding_and_batch_mates_change_nothing(name: str, keys: dict[str, int]) -> None:
     """The loss of ragged rows together, NaN behind their ends, is the sum of the losses of each row alone."""
-    one, split = task(name, **keys).eval(), dataset().train
+    one, split = task(name, **keys), dataset().train
     assert split.lengths is not None
     x = split.x.clone()
     for row, n in enumerate(split.lengths.tolist()):
@@ -134,13 +135,65 @@ def test_it_learns_labels_and_their_order() -> None:
     assert evaluate(one, dataset(64).test) == 0
 
 
+def test_training_begins_with_the_even_path() -> None:
+    """Rows of 4 and 5 frames, two labels and one: the loss of that path alone, then of all, in equal parts between."""
+    torch.manual_seed(3)
+    one, prediction = task(), torch.randn(2, 5, N_OUT, requires_grad=True)
+    y = torch.tensor([[1, 2], [2, NOT_ASKED]])
+    batch = {"x": torch.zeros(2, 5, 4), "y": y, "lengths": torch.tensor([4, 5])}
+    log_p = prediction.detach().log_softmax(-1)
+    paths = [[0, 1, 0, 2], [0, 0, 2, 2, 0]]
+    path = -sum(float(log_p[row, t, label]) for row in range(2) for t, label in enumerate(paths[row]))
+    every = float(one.criterion(prediction, batch)[0].detach())
+    one.train()
+    for done, expected in ((0.0, path), (0.075, (path + every) / 2), (0.15, every), (1.0, every)):
+        one.done = done
+        assert float(one.criterion(prediction, batch)[0].detach()) == pytest.approx(expected, rel=1e-5), done
+    one.done = 0.1
+    one.criterion(prediction, batch)[0].backward()
+    assert prediction.grad is not None
+    assert float(prediction.grad[0, 4].abs().max()) == 0 < float(prediction.grad[0, 3].abs().min())
+
+
+def test_the_warm_start_is_a_key() -> None:
+    keys = {"d_model": 8, "warm_start": 0}
+    one = Order("gru", keys, "two").build(dataset()).train()
+    batch = dataset().train.rows(slice(None))
+    assert one.identity() == {"ctc": {"warm_start": 0.0}}
+    assert float(one.loss(batch)[0].detach()) == pytest.approx(float(one.eval().loss(batch)[0].detach()))
+    with pytest.raises(UserError, match="did you mean 'warm_start'"):
+        Order("gru", {"warm_strat": 0.1}, "two").build(dataset())
+
+
+def test_companions_are_intermediate_ctc() -> None:
+    """The loss of a hidden output is that of the head on the frames that leave it (Lee & Watanabe 2021)."""
+    keys = {"d_model": 8, "n_heads": 2, "n_layers": 2, "subsample": 2, "kernel": 3, "warm_start": 0}
+    order = Order("conformer", keys, "two", companions=1)
+    supervised, batch = order.build(dataset()), dataset().train.rows(slice(None))
+    assert isinstance(supervised, DeeplySupervised)
+    one = cast(Ctc, supervised.alone)
+    supervised.train()
+    supervised.done = 0.25
+    assert one.done == 0.25
+    with taps(one.backbone, supervised.paths) as seen:
+        last = one(batch)
+    hidden = supervised.companions[0](seen[supervised.paths[0]].zeroed())
+    loss, count = supervised.loss(batch)
+    expected = one.criterion(last, batch)[0] + 0.75 * one.criterion(hidden, batch)[0]
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert float(count) == 24
+    assert hidden.shape == last.shape
+    loss.backward()
+    assert all(p.grad is not None for p in supervised.companions.parameters())
+    assert supervised.eval().further([(last, batch)]) == {}
+
+
 def test_who_cannot_tell_labels_says_why() -> None:
     found = dataset(frames=9)
     short = models.create("conformer", d_model=8, n_heads=2, subsample=4)
-    tight = DataSet(
-        "tight", "audio", "ctc", *(_cut(s, 5) for s in (found.train, found.dev, found.test)), "", n_classes=3
-    )
-    with pytest.raises(CannotTake, match=r"gives 1 frames for the 2 labels of tight's row 0, which take 2; subsample"):
+    tight = DataSet("tight", "audio", "ctc", *(_cut(s) for s in (found.train, found.dev, found.test)), "", n_classes=3)
+    said = "in 2 of 12 rows of tight's training part: row 3 has 1 of 2, row 7 has 1 of 2; subsample less, or leave the"
+    with pytest.raises(CannotTake, match=f"gives fewer frames than labels take {said}"):
         make(tight, models.find("conformer"), short)
     with pytest.raises(CannotTake, match="needs examples of one length"):
         make(found, models.find("mlp"), models.create("mlp"))
@@ -149,8 +202,11 @@ def test_who_cannot_tell_labels_says_why() -> None:
     assert data.check(found) is found
 
 
-def _cut(split: Split, frames: int) -> Split:
-    return Split(split.x[:, :frames], split.y, torch.full((len(split),), 4))
+def _cut(split: Split) -> Split:
+    """Rows 3 and 7 end behind their first label."""
+    lengths = torch.full((len(split),), 9)
+    lengths[3], lengths[7] = 4, 3
+    return Split(split.x, split.y, lengths)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_where_it_may_not_write(tmp_path, capsys):
         (["export", str(folder), str(folder)], "is there already and not empty; give a new folder"),
         (["export", str(folder), str(tmp_path / "hf")], "lamina.save wrote it, without what tells its tokens"),
         (["export", str(tmp_path / "nothing"), str(tmp_path / "hf")], "no such file"),
-        (["export", str(folder), str(tmp_path / "hf"), "--to", "onnx"], "unknown --to 'onnx'; known: hf"),
+        (["export", str(folder), str(tmp_path / "hf"), "--to", "onnx"], "unknown --to 'onnx'; known: bundle, hf"),
     ):
         assert _run(arguments) == 2
         assert message in capsys.readouterr().err

@@ -226,7 +226,10 @@ LINES = [
     ("classify digits x", "digits: was trained on digits, which is no text in words; train one on text"),
     ("train gru reviews.tsv --from told", "told: holds a bert, not a gru; train that"),
     ("train bert reviews.tsv --from told --set d_model=8", "d_model=8: told has d_model=32; leave it out"),
-    ("train bert reviews.tsv --from digits", "digits: its gru was not trained on words; give one of mlm or a BERT"),
+    (
+        "train bert reviews.tsv --from digits",
+        "digits: its gru was not trained on words; give one of mlm, a BERT or a wav2vec2",
+    ),
     ("train bert none.tsv", "none.tsv: no such file; give a .tsv, .csv, .jsonl with a text and a label a row"),
     ("train bert one.csv", "one.csv: row 2 has one column; give it a text and a label, divided by a comma"),
     ("train bert unsaid.csv", "neither the first nor the last column is of classes; name them in a first line"),

@@ -57,7 +57,7 @@ def test_mel_energies_come_back_from_the_sound():
     assert len(found) == (len(frames) - 1) * HOP
     again = LogMel(RATE, 40)(Seq.of(found[None, :, None])).values[0]
     loud = frames[5] > frames[5].max() - 3
-    torch.testing.assert_close(again[5:-5, loud].mean(0), frames[5:-5, loud].mean(0), rtol=0, atol=0.5)
+    torch.testing.assert_close(again[5:-5, loud].mean(0), frames[5:-5, loud].mean(0), rtol=0, atol=0.7)
     assert torch.equal(again.mean(0).topk(2).indices.sort().values, frames.mean(0).topk(2).indices.sort().values)
 
 

@@ -7,7 +7,7 @@ import torch
 
 import lamina
 from lamina.compare.structure import both_ways, structure
-from lamina.core import NotStreamable, Seq
+from lamina.core import NotStreamable, Seq, check
 from lamina.core.config import UserError
 from lamina.layers import LSTM, ChunkAttention, Mamba, Retention, WindowAttention
 from lamina.layers.mixers import MIXERS
@@ -89,3 +89,13 @@ def test_what_cannot_be_built_says_why(keys, message):
     with pytest.raises(UserError) as error:
         lamina.create("hybrid", **keys)
     assert message in str(error.value)
+
+
+def test_chunk_attention_then_lstm_keeps_the_laws():
+    model = lamina.create(
+        "attention_lstm", mixers="chunk_attention,chunk_attention,lstm", d_model=8, n_heads=2, chunk=4, left=6
+    )
+    assert _mixers(model) == [ChunkAttention, ChunkAttention, LSTM]
+    assert (model.stream_spec().block, model.stream_spec().delay) == (4, 0)
+    laws = ("shapes", "padding", "batch", "causal", "chunks", "flush", "state", "save", "pure", "hold", "absent")
+    assert {found.check: found.status for found in check.check_layer(model, laws)} == dict.fromkeys(laws, "passed")

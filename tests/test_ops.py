@@ -87,6 +87,9 @@ def test_registry_chooses_explains_and_is_forced():
     op, mask = _recurrent._LSTM, torch.ones(3, 7, dtype=torch.bool)
     assert op.choose("auto", x, weight, bias, None, state).run is aten.lstm
     assert op.choose("auto", x, weight, bias, mask, state).run is ref.lstm
+    few = x[:1, :4], weight, bias, None, tuple(s[:1] for s in state)
+    assert op.choose("auto", *few).run is ref.lstm  # a chunk of one stream
+    assert op.choose("aten", *few).run is aten.lstm
     assert op.explain(x, weight, bias, mask, state) == {"aten": "the kernel knows no absent frames", "ref": None}
     with ops.use("ref"):
         assert op.choose("auto", x, weight, bias, None, state).run is ref.lstm

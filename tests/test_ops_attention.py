@@ -208,3 +208,30 @@ def test_relative_scores_are_the_formula(keys, before, grad):
             scores = ((q[b, i] + u) * k[b, seen] + (q[b, i] + w) * distance).sum(-1) / width**0.5  # [S,H]
             want = torch.einsum("sh,shk->hk", scores.softmax(0), v[b, seen])
             torch.testing.assert_close(got[b, i], want, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(3, 1, 4, 28, 20), (2, 5, 2, 16, 7), (2, 9, 2, 6, 4), (4, 1, 1, 32, 1)], ids=str)
+def test_rows_of_a_cache_are_attended_to_and_written_in_place(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """The kernel against attention to a cache and the new frames joined; rows that hold NaN are not looked at."""
+    count, frames, heads, width, kept = shape
+    g = torch.Generator().manual_seed(sum(shape))
+    rows = torch.randperm(6, generator=g)[:count]
+    q, k, v = (torch.randn(count, frames, heads, width, generator=g, dtype=dtype) for _ in range(3))
+    allowed = torch.ones(count, kept + frames, dtype=torch.bool)
+    allowed[0, : kept // 2] = False
+    caches = []
+    for _ in range(2):
+        cache = torch.full((6, kept, heads, width), torch.nan, dtype=dtype)
+        cache[rows] = torch.randn(count, kept, heads, width, generator=g, dtype=dtype)
+        cache[rows[0], : kept // 2] = 0
+        caches.append(cache)
+    wanted, wanted_caches = (
+        ops.window_rows(q, k, v, allowed, *(own := [c.clone() for c in caches]), rows, impl="ref"),
+        own,
+    )
+    got = ops.window_rows(q, k, v, allowed, *caches, rows, impl="numba")
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(got, wanted, rtol=0, atol=8 * eps * float(wanted.abs().max()))
+    for mine, theirs in zip(caches, wanted_caches, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0, equal_nan=True)

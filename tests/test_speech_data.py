@@ -14,16 +14,15 @@ import pytest
 import soundfile
 import torch
 from torch import Tensor
-from transformers.audio_utils import mel_filter_bank, spectrogram
 
 from lamina import data
 from lamina.cli import main
 from lamina.core import Seq, Streamer, UserError
 from lamina.data import NOT_ASKED, audio
 from lamina.data.audio import needs, read_audio, resampled
-from lamina.data.digit_strings import joined
+from lamina.data.digit_strings import ALPHABETS, String, joined
 from lamina.data.espeak import Voice, say
-from lamina.data.features import Features, padded
+from lamina.data.features import Features
 from lamina.layers import LogMel
 
 RATE = 8000
@@ -57,21 +56,6 @@ def changed(path: Path, row: int, drop: str = "", **facts: Any) -> Path:
     return write(path, lines)
 
 
-@pytest.mark.parametrize(("rate", "n_mels", "size"), [(8000, 40, 256), (16000, 80, 512)])
-def test_log_mel_is_that_of_another_library(rate: int, n_mels: int, size: int) -> None:
-    sound = tone(700, 0.5, rate) + 0.05 * torch.randn(rate // 2, generator=torch.Generator().manual_seed(1))
-    window, hop = rate // 40, rate // 100
-    filters = mel_filter_bank(size // 2 + 1, n_mels, 0.0, rate / 2, rate, norm=None, mel_scale="htk")
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-    power = spectrogram(
-        sound.double().numpy(), hann, window, hop, size, 2.0, center=False, mel_filters=filters, mel_floor=0.0
-    )
-    expected = torch.from_numpy(np.log(power.T + 1e-6))
-    ours = LogMel(rate, n_mels)(Seq.of(sound[None, :, None])).values[0]
-    assert ours.shape == (1 + (len(sound) - window) // hop, n_mels)
-    torch.testing.assert_close(ours.double(), expected, rtol=0, atol=2e-4)
-
-
 def test_a_tone_is_loudest_in_its_band() -> None:
     """HTK: 1,000 Hz is 999.99 mel; of 40 bands up to 4 kHz (2,146.06 mel) it lies nearest the middle of the 19th."""
     found = LogMel(RATE, 40)(Seq.of(tone(1000)[None, :, None])).values[0].mean(0)
@@ -85,16 +69,18 @@ def test_features_of_a_ragged_batch_are_those_of_each_sound_alone() -> None:
     for row, sound in zip(x, sounds, strict=True):
         row[: len(sound)] = sound
     together = features.layer()(Seq.ragged(x[..., None], lengths))
-    assert together.lengths().tolist() == [len(row) for row in alone] == [9, 5, 1]
+    assert together.lengths().tolist() == [len(row) for row in alone] == [10, 6, 1]
     for row, one, n in zip(together.values, alone, together.lengths().tolist(), strict=True):
         torch.testing.assert_close(row[:n], one, rtol=1e-5, atol=1e-5)
-    assert padded(alone)[0].shape == (3, 9, features.width)
+    assert [features.frames(len(sound)) for sound in sounds] == [10, 6, 1]
 
 
-def test_features_stream() -> None:
-    """Fed in pieces of any length, the layer gives the same frames; its latency is 4 hops and the rest of a window."""
-    features, sound = Features(RATE), tone(600, 0.33)
+@pytest.mark.parametrize("norm", [0.0, 0.99])
+def test_features_stream(norm: float) -> None:
+    """Fed in pieces of any length, the layer gives the same frames, one for every 4 hops."""
+    features, sound = Features(RATE, norm=norm), tone(600, 0.33)
     layer = features.layer()
+    assert (layer.stream_spec().block, layer.stream_spec().delay) == (320, 0)
     streamer, found = Streamer(layer, 1), []
     for piece in sound.split(517):
         found.append(streamer.push(Seq.of(piece[None, :, None])))
@@ -119,7 +105,9 @@ def test_a_manifest_is_a_data_set(manifest: Path) -> None:
     )
     assert found.shape == (found.test.x.shape[1], 160)
     assert data.load(data.where(str(manifest))).digest == found.digest
-    real = found.train.x[Seq.ragged(found.train.x, found.train.lengths).mask]
+    assert found.describe()["features"] == {"rate": RATE, "n_mels": 40, "stack": 4, "norm": 0.0}
+    x = found.train.x[:]
+    real = x[Seq.ragged(x, found.train.lengths).mask]
     assert found.scale == pytest.approx((float(real.mean()), float(real.std())))
 
 
@@ -128,6 +116,7 @@ def test_a_batch_ends_with_its_longest_row(manifest: Path) -> None:
     assert split.lengths is not None
     assert split.rows(torch.tensor([0]))["x"].shape[1] == int(split.lengths[0]) < split.x.shape[1]
     torch.testing.assert_close(split.rows(slice(0, 1))["x"], split.x[:1, : int(split.lengths[0])])
+    assert torch.equal(split.rows(torch.tensor([1]))["x"][0], split.x.frames[int(split.lengths[0]) :])
 
 
 def test_labels_are_classes(manifest: Path) -> None:
@@ -159,8 +148,13 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"sr": "8k"}, r"line 1: sr '8k' is no rate"),
     ({"text": " "}, r"line 1: text ' ' is empty; leave the line out"),
     ({"drop": "text"}, r'line 1: no "text" and no "label"; say what is heard'),
-    ({"drop": "split"}, r'line 1: no "split"; each line needs split, audio'),
-    ({"drop": "audio"}, r'line 1: no "audio"'),
+    ({"drop": "split"}, r'line 1: no "split", which other lines have; give it to all or none'),
+    ({"drop": "audio"}, r'line 1: no "audio"; each line needs the path of a sound'),
+    ({"text": "ab c", "split": "dev"}, r"line 1: no training text has 'c'; write it otherwise"),
+    ({"channels": 2}, r"line 1: .*0\.wav: has 1 channels, the manifest says 2; correct either"),
+    ({"duration": 2.5}, r"line 1: .*0\.wav: holds 0\.40 s, the manifest says 2\.50; it may be cut off"),
+    ({"offset": 2.5}, r"line 1: .*0\.wav: holds 0\.40 s, the manifest begins at 2\.5; correct offset"),
+    ({"duration": "long"}, r"line 1: duration 'long' is no length of time; write seconds"),
     ({"split": "tran"}, r"line 1: unknown split 'tran'.*train"),
     ({"audio": "mine.jsonl"}, r"mine\.jsonl: cannot be read as sound"),
 ]
@@ -189,7 +183,7 @@ def test_a_manifest_that_is_none(manifest: Path, tmp_path: Path) -> None:
         data.load(str(manifest))
     soundfile.write(manifest.parent / "audio/3.wav", np.zeros(100, np.float32), RATE)
     changed(manifest, 3, text="ab")
-    with pytest.raises(UserError, match=r"mine: dev: utterance 1 has 0\.013 s, too short for one frame of 55 ms"):
+    with pytest.raises(UserError, match=r"line 4: has 0\.013 s, too short for one frame of 40 ms; leave it out"):
         data.load(str(manifest))
 
 
@@ -213,28 +207,60 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, mani
 def test_strings_are_of_one_speaker_with_noise_below() -> None:
     """Speaker s says digit d as a constant (s + 1) / 10 for d + 1 hundred samples: the string can be read back."""
     clips = [[[torch.full((100 * (d + 1),), (s + 1) / 10)] for d in range(10)] for s in range(2)]
-    for string in joined(clips, 5, 60, torch.Generator().manual_seed(0)):
+    for string in joined(clips, 5, torch.Generator().manual_seed(0)):
         levels = string.sound.mul(10).round()
         assert len(levels[levels > 0].unique()) == 1
         assert 3 <= len(string.text) <= 7
         assert int((levels > 0).sum()) == sum(100 * (int(d) + 1) for d in string.text)
-    loud, noisy = (joined(clips, 1, snr, torch.Generator().manual_seed(0))[0].sound for snr in (200, 5))
-    ratio = 10 * math.log10(float(loud.square().mean() / (noisy - loud).square().mean()))
-    assert ratio == pytest.approx(5, abs=0.3)
+        assert [end - start for start, end in string.spans] == [100 * (int(d) + 1) for d in string.text]
+        assert all(levels[start] > 0 and levels[start - 1] == 0 for start, _ in string.spans)
+    slow = joined([[[tone(500)]] * 10], 3, torch.Generator().manual_seed(0), [50])
+    assert all(abs(end - start - 2 * len(tone(500))) <= 1 for string in slow for start, end in string.spans)
 
 
-def test_recorded_strings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "fsdd").mkdir()
+def test_the_letters_of_a_string_are_where_they_are_said() -> None:
+    """Words of 5 frames each and gaps: by hand, three is t h r e and a blank before the second e."""
+    string = String("31", torch.zeros(2000), ((300, 800), (1100, 1700)))
+    labels = string.aligned("letters", 20, 100).tolist()
+    letters = ["_"] * 3 + list("thre_") + [" "] * 3 + list("oonnee") + ["_"] * 3
+    assert ["_" if i == 0 else ALPHABETS["letters"][i - 1] for i in labels] == letters
+    assert string.written("letters") == "three one"
+    assert string.aligned("digits", 20, 100).tolist() == [0] * 3 + [4] * 5 + [0] * 3 + [2] * 6 + [0] * 3
+
+
+def test_letters_are_a_path_to_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merged, and without blanks, the known frames are the targets; of noisy training strings too."""
+    recordings(tmp_path, monkeypatch)
+    found = data.load("digit_strings:train=6,units=letters,stack=2,noise=100+5,snr=20")
+    assert (found.probe, sorted(found.probes), "".join(found.labels)) == ("snr", [5, 100], ALPHABETS["letters"])
+    for split in (found.train, found.test, found.probes[5]):
+        assert split.aligned is not None
+        batch = split.rows(slice(0, 4))
+        assert batch["aligned"].shape == batch["x"].shape[:2]
+        for row, y in zip(split.aligned[:6], split.y, strict=False):
+            merged = row[row != NOT_ASKED].unique_consecutive()
+            assert merged[merged > 0].tolist() == y[y != NOT_ASKED].tolist()
+    quiet, loud = (float(found.probes[snr].x.frames.mean()) for snr in (100, 5))
+    assert quiet < float(found.test.x.frames.mean()) < loud
+
+
+def recordings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tone for each digit in each part, where the recorded digits are looked for."""
+    (folder / "fsdd").mkdir()
     lines = []
     for split in ("train", "dev", "test"):
         for d in range(10):
-            soundfile.write(tmp_path / f"fsdd/{split}{d}.wav", tone(200 + 100 * d, 0.2).numpy(), RATE)
+            soundfile.write(folder / f"fsdd/{split}{d}.wav", tone(200 + 100 * d, 0.2).numpy(), RATE)
             lines.append({"split": split, "audio": f"{split}{d}.wav", "sr": RATE, "text": "X", "label": d})
-    path = write(tmp_path / "fsdd/manifest.jsonl", lines)
-    monkeypatch.setenv("LAMINA_DATA", str(tmp_path))
+    monkeypatch.setenv("LAMINA_DATA", str(folder))
+    return write(folder / "fsdd/manifest.jsonl", lines)
+
+
+def test_recorded_strings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = recordings(tmp_path, monkeypatch)
     found = data.load("digit_strings:train=5,seed=1")
     assert [len(s) for s in (found.train, found.dev, found.test)] == [5, 200, 400]
-    assert torch.equal(data.load("digit_strings:train=6,seed=1").test.x, found.test.x)
+    assert torch.equal(data.load("digit_strings:train=6,seed=1").test.x.frames, found.test.x.frames)
     assert (found.labels, found.n_classes) == (tuple("0123456789"), 11)
     assert data.load("digit_strings:train=5").digest != found.digest
     path.write_text("\n".join(path.read_text().splitlines()[:-1]))

@@ -116,6 +116,7 @@ MORE = (
     Trap("more", "peeks", ("causal",), layer(extra.Peeks), "depends on input frame"),
     Trap("more", "waits too long", ("causal",), layer(extra.WaitsTooLong), "not tight: 1 would do"),
     Trap("more", "shared clock", ("hold", "absent"), layer(extra.SharedClock), "differ first"),
+    Trap("more", "rows in turn", ("rows",), layer(extra.WritesInTurn), "some rows stepped in place"),
     Trap("more", "state by address", ("save",), layer(extra.KeptByAddress), "going on from the state"),
     Trap("more", "bare message", ("reason",), layer(extra.Bare), "KeyError"),
     Trap("more", "unrecorded number", ("config",), layer(extra.Forgetful), "the rebuilt layer"),

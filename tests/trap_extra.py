@@ -115,3 +115,19 @@ class WrongBackward(Base):
     def step(self, x: Seq, state, memory=None):
         y = x.zeroed() @ self.weight
         return x.with_values(y * y if self.right else Square.apply(y)), {}
+
+
+class WritesInTurn(Base):
+    """The running sum; wrong: step_rows writes the first rows of the batch, whichever were asked for."""
+
+    def init_state(self, batch, *, like=None, memory=None):
+        return {"sum": self.zeros(batch, 4, like=like)}
+
+    def step(self, x: Seq, state, memory=None):
+        sums = state["sum"][:, None] + torch.cumsum(x.zeroed() @ self.weight, 1)
+        return x.with_values(sums.to(x.values.dtype)), {"sum": sums[:, -1].to(state_dtype(x.values))}
+
+    def step_rows(self, x: Seq, state, rows: Tensor, memory=None):
+        y, new = self.step(x, {"sum": state["sum"][rows]})
+        state["sum"][rows if self.right else torch.arange(len(rows))] = new["sum"]
+        return y

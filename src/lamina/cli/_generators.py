@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["generators"]
+__all__ = ["generators", "staged"]
 
 
 def generators(
@@ -30,7 +30,7 @@ def generators(
     like = data[0] if data else "digits"
     asked = Settings(like, number(params, "--params"), Settings.minutes if minutes is None else minutes, seeds)
     folder = out or Path("runs") / f"compare-generate-{like}"
-    with _staged(as_json) as stage:
+    with staged(as_json) as stage:
         results = compare_generators(asked, folder, fresh=fresh, stage=stage)
     if as_json:
         print(json.dumps(results, indent=1, allow_nan=False))
@@ -56,7 +56,7 @@ def generators(
 
 
 @contextmanager
-def _staged(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+def staged(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A bar with what is being done, on a terminal; silence otherwise."""
     if quiet or not sys.stderr.isatty():
         yield lambda *_: None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lamina.cli._generators import generators
+from lamina.cli._recognisers import recognisers
 from lamina.cli.train import DATA_HELP
 
 if TYPE_CHECKING:
@@ -65,36 +66,37 @@ def compare(
     lamina compare induction                           trained at 64 frames, tested to 1,024
 
     lamina compare generate digits      who makes images: GAN, diffusion, a genetic algorithm, a Gaussian
+
+    lamina compare speech digits        who hears: digits in noise; or commands, or speechocean
     """
+    from lamina.cli.train import folder_name, number
+    from lamina.core.config import UserError
+
     data, *more = what or ["digits"]
     if data == "generate":
         others = (steps, names, everything, lr, batch_size, pairs)
         generators(more, params, minutes, seeds, out, fresh, as_json, others)
         return
-    from lamina.cli.train import folder_name, number
+    chosen = None if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
+    if data == "speech":
+        if any((minutes, everything, lr, batch_size, pairs)):
+            raise UserError("compare speech: takes --models, --steps, --seeds, --out, --fresh, --json; no more")
+        recognisers(more, chosen, steps, seeds, out, fresh, as_json)
+        return
     from lamina.compare.engine import compare as run
     from lamina.compare.plan import Settings
-    from lamina.core.config import UserError
 
     if more:
-        raise UserError(f"{more[0]!r}: one data set at a time; only generate takes a second word")
-    chosen = None if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
+        raise UserError(f"{more[0]!r}: one data set at a time; only generate and speech take a second word")
     if chosen == ():
         raise UserError(f"--models {names!r}: names no structure; write them like lstm,gru")
     study, where, words = _asked(data, pairs)
     usual = study or Settings()
     settings = Settings(
-        where,
-        number(params, "--params"),
-        Settings.minutes if minutes is None else minutes,
-        study.steps if study and steps is None and minutes is None else steps,
-        seeds,
-        chosen or (),
-        everything,
-        usual.lr_grid if lr is None else _rates(lr),
-        usual.batch_size if batch_size is None else batch_size,
-        words,
-    )
+        where, number(params, "--params"), Settings.minutes if minutes is None else minutes,
+        study.steps if study and steps is None and minutes is None else steps, seeds, chosen or (), everything,
+        usual.lr_grid if lr is None else _rates(lr), usual.batch_size if batch_size is None else batch_size, words,
+    )  # fmt: skip
     folder = out or Path("runs") / f"compare-{folder_name(words or where)}"
     watch, close = _watcher()
     try:

@@ -24,7 +24,7 @@ def reproduce(
         typer.Argument(
             help=(
                 "Claims: mlp, lstm, lenet, alexnet, additive, transformer, bert, conformer, dsn, mamba, retnet, "
-                "gated_retention, deltanet, yoco, gan, ddpm, genetic."
+                "gated_retention, deltanet, yoco, gan, ddpm, genetic, ctc, wav2vec2, attention_lstm."
             ),
             show_default=False,
         ),
@@ -102,6 +102,7 @@ def _said(record: dict[str, Any], out: Path) -> str:
         if figure["accept"]:
             facts.append(f"accepted if {figure['accept']}: {'yes' if figure['met'] else 'NO'}")
         lines.append(f"  {figure['name']}: {ours}" + (f"  ({'; '.join(facts)})" if facts else ""))
+    lines += [f"  {part['name']}: {part['verdict']}" for part in record.get("parts", [])]
     lines.append(f"  {out / record['claim'] / record['tier']}.svg")
     return "\n".join(lines)
 

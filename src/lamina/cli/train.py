@@ -8,19 +8,31 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from lamina.cli._spoken import spoken
+
+if TYPE_CHECKING:
+    from lamina.data import DataSet
 
 __all__ = ["DATA_HELP", "folder_name", "keys_of", "number", "progress", "register"]
 
 DATA_HELP = (
     "digits, mnist, cifar10, adding; tokens: copy, induction, mqar, parity, modular, text, with options such as "
-    "mqar:pairs=16,length=128; pairs of texts: dates, multi30k, pairs:FILE.tsv; speech: espeak_strings, digit_strings, "
-    "speechocean762; to make more of: digit_mels; or your own FILE.npz with x and y, or FILE.txt; texts with labels: "
-    "FILE.tsv, .csv, .jsonl; to "
-    "pretrain on: mlm, mlm:FILE.txt; sounds: a manifest FILE.jsonl, a line an utterance."
+    "mqar:pairs=16,length=128; pairs of texts: dates, multi30k, pairs:FILE.tsv; speech: espeak_commands, "
+    "espeak_strings, digit_strings, speech_commands, speechocean762, with options such as "
+    "espeak_commands:masks=2,noise=100+20+10; to make more of: digit_mels; or your own FILE.npz with x and y, or "
+    "FILE.txt; texts with labels: FILE.tsv, .csv, .jsonl; to pretrain on: mlm, mlm:FILE.txt; sounds: a manifest "
+    "FILE.jsonl, a line an utterance, speech:FOLDER of sounds with texts or of Kaldi's tables, hub:ORG/NAME of the "
+    "Hugging Face Hub."
 )
+MODEL_HELP = "A structure's name, as in `lamina list`; or speech, behind which both are optional."
+USUAL = {"steps": 1000, "lr": 3e-3, "batch_size": 64}
+# `lamina train speech`: what brings a recogniser of spoken digits, or a first one of one's own recordings
+SPEECH = {"steps": 1500, "lr": 3e-3, "batch_size": 16, "params": "480k"}
+SPEAKER = ["attention_lstm", "espeak_strings:train=3000,noise=100+20+10,masks=1"]  # its model and its data
 
 
 def register(app: typer.Typer) -> None:
@@ -28,18 +40,19 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="A structure's name, as in `lamina list`.")],
-    data: Annotated[str, typer.Argument(help=DATA_HELP)],
-    steps: Annotated[int, typer.Option(help="Updates of the weights.")] = 1000,
-    lr: Annotated[float, typer.Option(help="Highest learning rate; warm-up before it, a cosine behind it.")] = 3e-3,
+    what: Annotated[list[str], typer.Argument(metavar="MODEL DATA", help=f"{MODEL_HELP} {DATA_HELP}")],
+    steps: Annotated[int | None, typer.Option(help="Updates of the weights. Default 1000.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest rate: a warm-up, then a cosine. Default 3e-3.")] = None,
     seed: Annotated[int, typer.Option(help="First weights, order of the data, dropout.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Examples an update, of all processes together.")] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Examples an update, of all processes together. Default 64.")
+    ] = None,
     params: Annotated[str | None, typer.Option(help="Solve the size for so many weights: 60k, 1.5M.")] = None,
     key: Annotated[
         list[str] | None, typer.Option("--set", help="A key of the model or of its task: d_model=64. Repeat.")
     ] = None,
     start: Annotated[
-        Path | None, typer.Option("--from", help="Fine-tune: a run, or a BERT folder with its tokenizer.json.")
+        Path | None, typer.Option("--from", help="Fine-tune: a run, or a folder of BERT (tokenizer.json) or wav2vec2.")
     ] = None,
     companions: Annotated[
         str | None,
@@ -61,15 +74,17 @@ def train(
 
     lamina train transformer adding --steps 3000 --lr 1e-3 --set d_model=32 --set n_layers=2 --out runs/adding
 
-    lamina train gru mine.npz --params 60k --json
-
     lamina train lstm mqar:pairs=8,length=64 --steps 2000
 
     lamina train lstm digits --set n_layers=4 --companions 2            (0: none, also where the model has its own)
 
-    lamina train mlp digits --optim genetic                             (no gradient: a population, scored and bred)
+    lamina train mlp digits --optim genetic          (no gradient: a population, scored and bred)
 
-    lamina train conformer my/manifest.jsonl
+    lamina train speech                              (a recogniser of spoken digits, of synthetic voices)
+
+    lamina train speech conformer my/manifest.jsonl  (or speech:FOLDER,masks=2,speed=90+100+110,noise=100+20+10)
+
+    lamina train wav2vec2 my/manifest.jsonl --from RUN                  (RUN: of lamina pretrain)
 
     lamina train gru my.txt                          (then: lamina generate runs/train-gru-my --prompt "The ")
 
@@ -87,27 +102,50 @@ def train(
     from lamina import models
     from lamina.train import Order, Start, train_run
 
-    name = models.find(model).name
-    keys = keys_of(key or [])
-    begun = None if start is None else Start.read(start)
+    (model, data), given = _asked(what, {"steps": steps, "lr": lr, "batch_size": batch_size, "params": params})
+    row, keys = models.find(model), keys_of(key or [])
+    begun, name, data = start and Start.read(start), row.name, sets.seen_by(row.view, data)
     dataset = sets.load(data, begun and begun.vocabulary)
     if begun is not None:
         keys = begun.agreed(name, keys)
-    if params is not None:
-        from lamina.compare.budget import solve
-
-        budget = number(params, "--params")
-        keys = solve(name, dataset, budget, keys).required(name, budget).keys
+    keys = _sized(name, dataset, keys, given["params"])
     first, paths, where = start and str(start.resolve()), taps_of(companions), sets.where(data)
-    order = Order(name, keys, where, steps, lr, seed, batch_size, start=first, companions=paths, optim=optim)
+    how = (given["steps"], given["lr"], seed, given["batch_size"])
+    order = Order(name, keys, where, *how, start=first, companions=paths, optim=optim)
     folder = out or Path("runs") / f"train-{name}-{folder_name(order.data)}"
-    with progress(steps, as_json) as (tell, note):
+    with progress(order.steps, as_json) as (tell, note):
         on_step = tell and (lambda step, loss: tell(step, f"loss {loss:.4f}"))
         facts = train_run(order, dataset, folder, on_step=on_step, on_note=note)
     if int(os.environ.get("RANK", "0")) == 0:
         typer.echo(_said(facts, f"{name} on {dataset.name}", folder, as_json))
         if facts["status"] == "diverged":
             raise typer.Exit(1)
+
+
+def _asked(what: list[str], given: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """The structure and the data set that are named, and the options with their defaults: those of `speech` where it
+    stands first, which names both itself where they are left out.
+    """
+    from lamina.core import UserError
+
+    words, usual = what, USUAL
+    if what[0] == "speech":
+        words, usual = what[1:] + SPEAKER[len(what) - 1 :], SPEECH
+    if len(words) != 2:
+        raise UserError(
+            f"lamina train {' '.join(what)}: write a structure and a data set, such as lstm digits; or speech"
+        )
+    return words, {key: usual.get(key) if value is None else value for key, value in given.items()}
+
+
+def _sized(name: str, dataset: DataSet, keys: dict[str, Any], params: str | None) -> dict[str, Any]:
+    """The keys with those that bring the weights to `params`, where that is given."""
+    from lamina.compare.budget import solve
+
+    if params is None:
+        return keys
+    budget = number(params, "--params")
+    return solve(name, dataset, budget, keys).required(name, budget).keys
 
 
 def _said(facts: dict[str, Any], what: str, folder: Path, as_json: bool) -> str:
@@ -120,7 +158,12 @@ def _said(facts: dict[str, Any], what: str, folder: Path, as_json: bool) -> str:
         kept = f"the weights before it are kept in {folder}"
         return f"{what}: the loss was NaN or inf at step {result['steps']}; {kept}; try a lower --lr"
     score, seconds = f"{result['metric']} {result['dev']:.4g} on dev", f"{result['seconds']:.1f} s"
-    return f"{what}: {score}, {result['params']:,} weights, {seconds}, in {folder}\nnext: lamina eval {folder}"
+    lines = [
+        f"{what}: {score}, {result['params']:,} weights, {seconds}, in {folder}",
+        *spoken(result.get("further", {}), facts["data"]["source"]),
+    ]
+    heard = f"; lamina transcribe {folder} FILE.wav" if "wer" in result.get("further", {}) else ""
+    return "\n".join([*lines, f"next: lamina eval {folder}{heard}"])
 
 
 def keys_of(pairs: list[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
+from lamina.core import state as trees
 from lamina.core.config import rebuild
 from lamina.core.layer import Layer, NotStreamable, Pointwise, State, StreamSpec, Width, state_dtype
 from lamina.core.seq import Seq
@@ -69,6 +70,13 @@ def _wait(x: Seq, state: State) -> tuple[Seq, State]:
     frames = x.mask.shape[1]
     out = Seq(values[:, :frames].to(x.values.dtype), mask[:, :frames]).hint(finite=True)
     return out, {"values": values[:, frames:].to(past["values"].dtype), "mask": mask[:, frames:].clone()}
+
+
+def _wait_rows(x: Seq, state: State, rows: Tensor) -> Seq:
+    """_wait for some rows, whose waiting frames are written over."""
+    y, new = _wait(x, trees.gather(state, rows))
+    trees.put(state, rows, new)
+    return y
 
 
 class _Composite(Layer):
@@ -180,6 +188,15 @@ class Serial(_Composite):
             x = _run(layer, name, x, state, new, memory)
         return x, new
 
+    def step_rows(self, x: Seq, state: State, rows: Tensor, memory: Seq | None = None) -> Seq:
+        self.stream_spec()
+        self._fits(x)
+        for (name, layer), wait in zip(self.children_in_order(), self.waits, strict=True):
+            if wait:
+                x = _wait_rows(x, cast(State, state[f"{name}_delay"]), rows)
+            x = layer.step_rows(x, cast(State, state.get(name, {})), rows, memory)
+        return x
+
     def _fits(self, x: Seq) -> None:
         if tuple(x.values.shape[2:]) != channels(self.d_in):
             wanted = ",".join(str(c) for c in channels(self.d_in))
@@ -255,6 +272,14 @@ class Parallel(_Composite):
                 y, new[f"{name}_delay"] = _wait(y, cast(State, state[f"{name}_delay"]))
             parts.append(y)
         return self._join(parts), new
+
+    def step_rows(self, x: Seq, state: State, rows: Tensor, memory: Seq | None = None) -> Seq:
+        self.stream_spec()
+        parts = []
+        for (name, layer), wait in zip(self.children_in_order(), self.waits, strict=True):
+            y = layer.step_rows(x, cast(State, state.get(name, {})), rows, memory)
+            parts.append(_wait_rows(y, cast(State, state[f"{name}_delay"]), rows) if wait else y)
+        return self._join(parts)
 
     def frames(self, n: int) -> int:
         return next(self.children_in_order())[1].frames(n)

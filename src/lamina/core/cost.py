@@ -55,8 +55,8 @@ def example(layer: Layer, batch: int = 1, frames: int = 1) -> Seq:
 def cost(module: nn.Module, *inputs: Any) -> Cost:
     """Measures a Layer, or any module on a given input.
 
-    inputs: what forward takes (of a Layer one Seq, default 64 random frames; of any other module it counts as one
-    frame).
+    inputs: what forward takes (of a Layer one Seq, default 64 random frames or more; of any other module it counts as
+    one frame).
     """
     training = module.training
     module.eval()
@@ -71,7 +71,7 @@ def cost(module: nn.Module, *inputs: Any) -> Cost:
             try:
                 spec = module.stream_spec()
             except NotStreamable as reason:
-                x = inputs[0] if inputs else example(module, frames=64)
+                x = inputs[0] if inputs else example(module, frames=_enough(module))
                 whole = (x, memory) if module.takes_memory else (x,)
                 flops = count_flops(lambda: module(*whole)) / x.mask.shape[1]
                 return Cost(params(module), flops, None, None, str(reason))
@@ -81,6 +81,14 @@ def cost(module: nn.Module, *inputs: Any) -> Cost:
             return Cost(params(module), flops, trees.nbytes(state), float(spec.latency), None)
     finally:
         module.train(training)
+
+
+def _enough(layer: Layer) -> int:
+    """Frames for an input: 64, or so many more that 16 come out, where frames are samples of which many make one."""
+    frames = 64
+    while layer.frames(frames) < 16 and frames < 2**20:
+        frames *= 2
+    return frames
 
 
 def state_bytes(layer: Layer, frames: int, *, block: int = 256) -> int:

@@ -104,6 +104,20 @@ class Layer(nn.Module, ABC):
     def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
         """The next T = m * block frames, m >= 1, from any state; prefill is a long step."""
 
+    def step_rows(self, x: Seq, state: State, rows: Tensor, memory: Seq | None = None) -> Seq:
+        """step of some rows of a batch that stays where it is: their states are written over, the others' left alone.
+
+        x [R,T,*d_in] and memory [R,S,*] are of the rows [R] int64, each named once; state is of the whole batch, in
+        tensors that share no memory. What many listeners need, who are never all ready. A layer with a long cache
+        overrides it, so that nothing of it is copied.
+        """
+        from lamina.core import state as trees
+
+        mine = trees.gather(state, rows)
+        y, new = self.step(x, mine, memory) if self.takes_memory else self.step(x, mine)
+        trees.put(state, rows, new)
+        return y
+
     def frames(self, n: int) -> int:
         """Output frames for n input frames."""
         return ceil(n * self.stream_spec().ratio)

@@ -17,8 +17,8 @@ from lamina.core.config import SCHEMA, UserError, check_schema
 from lamina.core.layer import State
 
 __all__ = [
-    "flatten", "from_bytes", "gather", "hold", "load", "map_tensors", "names", "nbytes", "save", "stack", "to_bytes",
-    "unflatten",
+    "flatten", "from_bytes", "gather", "hold", "load", "map_tensors", "names", "nbytes", "put", "save", "stack",
+    "to_bytes", "unflatten",
 ]  # fmt: skip
 
 
@@ -72,6 +72,15 @@ def hold(old: State, new: State, rows: Tensor) -> State:
 def gather(state: State, rows: Tensor | Sequence[int]) -> State:
     """The rows of some streams, in that order; a row may be taken twice."""
     return map_tensors(lambda t: t[torch.as_tensor(rows, device=t.device)], state)
+
+
+def put(state: State, rows: Tensor, new: State) -> None:
+    """Writes the rows of `new` over those rows of a state, in place: nothing else here changes its argument."""
+    for name, tensor in state.items():
+        if isinstance(tensor, dict):
+            put(tensor, rows, cast(State, new[name]))
+        else:
+            tensor.index_copy_(0, rows, cast(Tensor, new[name]))
 
 
 def stack(states: Sequence[State]) -> State:

@@ -13,7 +13,7 @@ import struct
 import sys
 from typing import Any
 
-RETRIEVAL, UTF8 = 1, 1  # espeak_AUDIO_OUTPUT: samples are handed over, not played; espeakCHARS_UTF8
+SYNCHRONOUS, UTF8 = 2, 1  # espeak_AUDIO_OUTPUT: samples are handed over before a call returns; espeakCHARS_UTF8
 RATE, PITCH = 1, 3  # espeak_PARAMETER
 Heard = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
@@ -24,7 +24,7 @@ def main() -> None:
         library = ctypes.CDLL(asked["library"])
     except OSError as error:
         sys.exit(f"its library does not load ({error}); reinstall espeakng-loader")
-    rate = library.espeak_Initialize(RETRIEVAL, 0, asked["data"].encode(), 0)
+    rate = library.espeak_Initialize(SYNCHRONOUS, 0, asked["data"].encode(), 0)
     if rate <= 0:
         sys.exit(f"it cannot use the data in {asked['data']}; reinstall espeakng-loader")
     chunks: list[bytes] = []
@@ -46,7 +46,6 @@ def main() -> None:
         chunks.clear()
         words = text.encode()
         library.espeak_Synth(words, ctypes.c_size_t(len(words) + 1), 0, 0, 0, UTF8, None, None)
-        library.espeak_Synchronize()
         samples = b"".join(chunks)
         sys.stdout.buffer.write(struct.pack("<i", len(samples) // 2) + samples)
 

@@ -11,25 +11,43 @@ from torch import Tensor
 
 from lamina.data.dataset import DataSet, Examples, Split
 from lamina.data.hide import ask, shown
+from lamina.data.sounds import Sounds
+from lamina.data.vary import Masks
 from lamina.data.vocabulary import Vocabulary
 
-__all__ = ["Batches", "Fresh", "Hidden", "Windows", "batches", "generator_of", "in_order", "shard"]
+__all__ = [
+    "Batches",
+    "Bucketed",
+    "Fresh",
+    "Hidden",
+    "Masked",
+    "Windows",
+    "batches",
+    "generator_of",
+    "in_order",
+    "shard",
+]
 
 MOST_TOKENS = 2**15  # of a batch that is scored
-MOST_FRAMES = 2**16
+MOST_FRAMES, MOST_SAMPLES = 2**16, 2**21
+POOL = 32  # batches whose rows are sorted by length together
 
 
 def batches(dataset: DataSet, batch_size: int, seed: int) -> Callable[[int], dict[str, Tensor]]:
     """What a training reads: step (from 0) -> batch. A run is resumed by asking for the next number.
 
     Fresh examples where the data set makes them, windows at random places of a text, else shuffled rows, of which a
-    masked language model is asked for other words every time.
+    masked language model is asked for other words every time. Sounds of like length stand together, and where the data
+    set says so, other parts of them are hidden every time.
     """
     if dataset.examples is not None:
         return Fresh(dataset.examples, batch_size, seed)
     if dataset.task == "mlm":
         assert dataset.vocabulary is not None
         return Hidden(dataset.train, batch_size, seed, dataset.vocabulary)
+    if dataset.kind in ("audio", "samples") and dataset.train.lengths is not None:
+        rows = Bucketed(dataset.train, batch_size, seed)
+        return rows if dataset.masks is None else Masked(rows, dataset.masks, dataset.scale[0], seed)
     return (Windows if dataset.task == "lm" else Batches)(dataset.train, batch_size, seed)
 
 
@@ -90,6 +108,50 @@ class Batches:
         return self.split.rows(self.rows(step))
 
 
+class Bucketed:
+    """Shuffled batches of rows of like length, each as long as its own longest; a pure function of (seed, step) too.
+
+    The rows of an epoch are those of `Batches` in its order: every row counts alike. Each run of POOL batches is sorted
+    by length and cut into batches anew, and the epoch's batches are shuffled.
+    """
+
+    def __init__(self, split: Split, batch_size: int, seed: int) -> None:
+        assert split.lengths is not None
+        self.shuffled, self.lengths = Batches(split, batch_size, seed), split.lengths
+        self.epoch: tuple[int, Tensor] = (-1, split.lengths[:0])  # the last one asked for, and its batches
+
+    def rows(self, step: int) -> Tensor:
+        """Row numbers of the batch of that step (from 0), [B]."""
+        epoch, at = divmod(step, self.shuffled.per_epoch)
+        if self.epoch[0] != epoch:
+            self.epoch = epoch, self._batches(epoch)
+        return self.epoch[1][at]
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        """The batch of that step: {"x", "y", "lengths"[, "aligned"]}."""
+        return self.shuffled.split.rows(self.rows(step))
+
+    def _batches(self, epoch: int) -> Tensor:
+        """The epoch's rows, [batches,B]."""
+        n, size, seed = self.shuffled.per_epoch, self.shuffled.batch_size, self.shuffled.seed
+        order = permutation(len(self.lengths), seed, epoch)[: n * size]
+        pools = [rows[self.lengths[rows].argsort(stable=True)] for rows in order.split(POOL * size)]
+        return torch.cat(pools).reshape(n, size)[permutation(n, seed, epoch)]
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Batches of sounds, other parts hidden at every step."""
+
+    batches: Bucketed
+    masks: Masks
+    mean: float
+    seed: int
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        return self.masks(self.batches(step), self.mean, generator_of(self.seed, step))
+
+
 class Hidden:
     """Shuffled rows of `data.hide.ask`, other words hidden at every step."""
 
@@ -121,7 +183,9 @@ def in_order(split: Split, batch_size: int) -> list[slice]:
 
     Of long rows fewer at once; of tokens, whose scores take a number for each word of the vocabulary, still fewer.
     """
-    if not split.x.is_floating_point():
+    if isinstance(split, Sounds):
+        batch_size = max(1, min(batch_size, MOST_SAMPLES // split.shape[0]))
+    elif not split.x.is_floating_point():
         batch_size = max(1, min(batch_size, MOST_TOKENS // split.x.shape[1]))
     elif split.lengths is not None:
         batch_size = max(1, min(batch_size, MOST_FRAMES // split.x.shape[1]))

@@ -7,6 +7,7 @@ import torch
 from lamina.core.config import UserError
 from lamina.core.seq import Seq
 from lamina.data.dataset import NOT_ASKED, DataSet, Split
+from lamina.data.ragged import Ragged
 
 __all__ = ["check", "check_split"]
 
@@ -60,7 +61,7 @@ def _sizes(split: Split, where: str) -> None:
         raise UserError(
             f"{where}: {len(split)} examples but lengths of shape {tuple(lengths.shape)}; give one an example"
         )
-    frames = split.x.shape[1]
+    frames = split.shape[0]
     wrong = torch.nonzero((lengths < 1) | (lengths > frames)).flatten()
     if len(wrong):
         row = int(wrong[0])
@@ -71,7 +72,11 @@ def _sizes(split: Split, where: str) -> None:
 
 def _finite(split: Split, where: str) -> None:
     """Padding may hold NaN; real frames and targets may not."""
-    x = split.x if split.lengths is None else Seq.ragged(split.x, split.lengths).zeroed()
+    x = split.x
+    if isinstance(x, Ragged):  # padded only where a row has to be named
+        x = x.frames if bool(torch.isfinite(x.frames).all()) else x[:]
+    elif split.lengths is not None and x.is_floating_point():
+        x = Seq.ragged(x, split.lengths).zeroed()
     for name, tensor in (("x", x), ("y", split.y)):
         if not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()):
             continue

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from lamina.core.seq import Seq
+from lamina.data.features import Features
+from lamina.data.ragged import Ragged
+from lamina.data.vary import Masks
 from lamina.data.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from lamina.speech.units import Units
 
 __all__ = ["NOT_ASKED", "DataSet", "Examples", "Split", "digest", "stratified"]
 
@@ -25,31 +31,43 @@ Examples = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 class Split:
     """One part of a data set.
 
-    x: images [N,C,H,W] float32 in 0..1, sequences and features of sounds [N,T,D], tables [N,D], or tokens [N,T]
-    (integers).
+    x: images [N,C,H,W] float32 in 0..1, sequences [N,T,D], tables [N,D], or tokens [N,T] (integers); features of sounds
+    [N,T,D], also as a `Ragged`, which reads like a tensor.
     y: classes [N] int64, numbers [N,d_target] float32, for tokens a class a frame [N,T], NOT_ASKED where none is, or
     rows of labels [N,U], NOT_ASKED behind their ends.
     lengths: real frames of each row [N] int64, or None where all T are real.
+    aligned: where it is known when each label is said, the label of each frame [N,T] int64, 0 between labels and
+    NOT_ASKED behind the end of a row.
     """
 
     x: Tensor
     y: Tensor
     lengths: Tensor | None = None
+    aligned: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example; of the longest, where they are of many lengths."""
+        return tuple(self.x.shape[1:])
+
     def rows(self, index: Tensor | slice) -> dict[str, Tensor]:
-        """Some rows as a batch: {"x", "y"} and, where rows are ragged, "lengths"; x ends with the longest row."""
+        """Some rows as a batch: {"x", "y"} and, where rows are ragged, "lengths"; x ends with the longest row. With
+        "aligned" where it is known.
+        """
         if self.lengths is None:
             return {"x": self.x[index], "y": self.y[index]}
         lengths = self.lengths[index]
         longest = int(lengths.max()) if self.x.dim() == 3 and len(lengths) else None
-        return {"x": self.x[index, :longest], "y": self.y[index], "lengths": lengths}
+        batch = {"x": self.x[index, :longest], "y": self.y[index], "lengths": lengths}
+        return batch if self.aligned is None else {**batch, "aligned": self.aligned[index, :longest]}
 
     def part(self, index: Tensor) -> Split:
         """The same rows as a Split of their own."""
-        return Split(self.x[index], self.y[index], None if self.lengths is None else self.lengths[index])
+        lengths, aligned = (None if t is None else t[index] for t in (self.lengths, self.aligned))
+        return Split(self.x[index], self.y[index], lengths, aligned)
 
 
 @dataclass(frozen=True)
@@ -60,14 +78,17 @@ class DataSet:
     the next byte at every frame, "mlm" for hidden words and, at [CLS], whether two sentences belong together, "span"
     where an answer begins and ends, [N,2]; of pairs, "translate" asks for the words of y, the first of which begins it
     and the last ends it; of sounds, "ctc" asks for a row of labels; "denoise" and "adversarial" ask for more examples
-    like these, of one length, "denoise" of the classes y.
+    like these, of one length, "denoise" of the classes y; of samples, "contrastive" asks for what is masked.
     examples: where training examples are made afresh at every step; `train` is then a sample of them. probes: further
     test parts by a number that they differ in, such as their length; probe names it.
     """
 
     name: str
-    kind: Literal["image", "sequence", "table", "tokens", "pairs", "audio"]
-    task: Literal["classify", "regress", "answer", "lm", "mlm", "span", "translate", "ctc", "denoise", "adversarial"]
+    kind: Literal["image", "sequence", "table", "tokens", "pairs", "audio", "samples"]
+    task: Literal[
+        "classify", "regress", "answer", "lm", "mlm", "span", "translate", "ctc", "denoise", "adversarial",
+        "contrastive",
+    ]  # fmt: skip
     train: Split = field(repr=False)
     dev: Split = field(repr=False)
     test: Split = field(repr=False)
@@ -77,11 +98,14 @@ class DataSet:
     n_vocab: int | None = None  # of tokens: they are 0..n_vocab-1
     vocabulary: Vocabulary | None = field(default=None, repr=False, compare=False)  # where the tokens are of words
     labels: tuple[str, ...] = ()  # the names of the classes, where they have any; of "ctc" those from class 1 on
+    units: Units | None = field(default=None, repr=False)  # of "ctc", where its labels are pieces of SentencePiece
     examples: Examples | None = field(default=None, repr=False, compare=False)
     probes: dict[int, Split] = field(default_factory=dict, repr=False)
     probe: str = ""
-    rate: int | None = None  # where frames are `LogMel`'s of their width: of the sound, Hz
+    rate: int | None = None  # of the sound, Hz: of samples, and where frames are `LogMel`'s of their width
     title: str = ""  # what a sentence calls it; default its name
+    features: Features | None = None  # what sounds were made into frames by
+    masks: Masks | None = None  # what hides parts of the frames while they are learned from, and nowhere else
 
     @property
     def n_out(self) -> int:
@@ -94,7 +118,7 @@ class DataSet:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one example."""
-        return tuple(self.train.x.shape[1:])
+        return self.train.shape
 
     @cached_property
     def digest(self) -> str:
@@ -110,7 +134,9 @@ class DataSet:
         if self.kind not in ("image", "audio"):
             return 0.0, 1.0
         x = self.train.x
-        if self.train.lengths is not None:
+        if isinstance(x, Ragged):
+            x = x.frames
+        elif self.train.lengths is not None:
             x = x[Seq.ragged(x, self.train.lengths).mask]
         return float(x.mean()), float(x.std()) or 1.0
 
@@ -128,6 +154,11 @@ class DataSet:
             "source": self.source,
             "digest": self.digest,
         }
+        if self.features is not None:  # so that sounds can be heard without the data
+            found |= {"features": asdict(self.features), "scale": list(self.scale)}
+        if self.units is not None:
+            found["units"] = self.units.describe()
+        found |= {"rate": self.rate} if self.kind == "samples" else {}
         return found | ({"labels": list(self.labels)} if self.labels else {})
 
 
@@ -135,12 +166,13 @@ def digest(*splits: Split) -> str:
     """The first 16 hex digits of the SHA-256 of every tensor's type, shape and bytes."""
     total = hashlib.sha256()
     for split in splits:
-        for tensor in (split.x, split.y, split.lengths):
+        more = () if split.aligned is None else (split.aligned,)
+        for tensor in (split.x, split.y, split.lengths, *more):
             if tensor is None:
                 total.update(b"none")
                 continue
             total.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            total.update(tensor.contiguous().numpy())
+            total.update((tensor.frames if isinstance(tensor, Ragged) else tensor.contiguous()).numpy())
     return total.hexdigest()[:16]
 
 

@@ -32,19 +32,19 @@ def digit_mels(task: Literal["denoise", "adversarial"] = "denoise") -> DataSet:
     real = bool(own) and (Path(own or "") / "fsdd" / "manifest.jsonl").is_file()
     clips = recorded() if real else said(0, TAKES)
     train, dev, test = (_split(clips[part]) for part in PARTS)
-    told = "Free Spoken Digit Dataset, the same speakers" if real else "eSpeak NG, other voices"
+    told = "Free Spoken Digit Dataset, the same speakers" if real else "synthetic: eSpeak NG, other voices"
     source = f"{told} in each part; {FRAMES} frames of {N_MELS} log-mel energies"
     return DataSet(
         "digit_mels", "audio", task, train, dev, test, source,
-        n_classes=10, labels=tuple("0123456789"), rate=RATE, title="spoken digits",
+        n_classes=10, labels=tuple("0123456789"), rate=RATE,
+        title="spoken digits" if real else "synthetic spoken digits",
     )  # fmt: skip
 
 
 @torch.no_grad()
 def _split(clips: Clips) -> Split:
     layer = LogMel(RATE, N_MELS)
-    first = next(iter(layer.children()))
-    n = first.window + (FRAMES - 1) * first.hop
+    n = FRAMES * layer.stream_spec().block
     rows = [(digit, take) for speaker in clips for digit, takes in enumerate(speaker) for take in takes]
     sounds = torch.stack([_fitted(levelled(sound), n) for _, sound in rows])
     x = torch.cat([layer(Seq.of(some[..., None])).values for some in sounds.split(100)])

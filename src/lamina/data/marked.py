@@ -31,7 +31,14 @@ def kind_of(path: Path) -> str:
     except ValueError:
         row = None
     keys = row.keys() if isinstance(row, dict) else ()
-    kinds = {"tokens": "words", "context": "spans", "audio": "sounds", "sr": "sounds", "duration": "sounds"}
+    kinds = {
+        "tokens": "words",
+        "context": "spans",
+        "audio": "sounds",
+        "audio_filepath": "sounds",
+        "sr": "sounds",
+        "duration": "sounds",
+    }
     return next((kind for key, kind in kinds.items() if key in keys), "texts")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from lamina.core.config import UserError, nearest
@@ -18,7 +20,8 @@ def parse(text: str, known: Mapping[str, Callable[..., Any]], what: str = "data 
     """The name and its options, of those whose function takes numbers or words by these names; `what` it is a name of.
 
     A number is 16, or 0.5 where the function takes a float; several are 4+8+16; a word is one of those that it
-    knows. Unknown names and options are errors with the nearest right one.
+    knows, a path any. The fields of an argument that is a dataclass are options too. Unknown names and options are
+    errors with the nearest right one.
     """
     name, colon, rest = text.partition(":")
     name = name.strip().lower().replace("-", "_")
@@ -37,24 +40,46 @@ def parse(text: str, known: Mapping[str, Callable[..., Any]], what: str = "data 
         if key in options:
             raise UserError(f"{text}: {key} stands there twice; give it once")
         options[key] = _value(text, key, value, kinds[key])
-    return name, options
+    return name, _grouped(known[name], options)
 
 
 def spell(name: str, options: Mapping[str, Any], make: Callable[..., Any]) -> str:
     """The one way to write a name with its options: in the function's order, those at their default left out."""
-    parameters = inspect.signature(make).parameters
+    usual = {key: parameter.default for key, parameter in inspect.signature(make).parameters.items()}
+    given = {key: options.get(key, default) for key, default in usual.items()}
     words = [
-        f"{key}={'+'.join(map(str, options[key])) if isinstance(options[key], tuple) else options[key]}"
-        for key in parameters
-        if key in options and options[key] != parameters[key].default
+        f"{key}={'+'.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for (key, value), (_, default) in zip(_flat(given), _flat(usual), strict=True)
+        if value != default and key in _kinds(make)
     ]
     return f"{name}:{','.join(words)}" if words else name
 
 
+def _flat(options: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The options, and in place of a dataclass its fields."""
+    pairs = []
+    for key, value in options.items():
+        inner = [(f.name, getattr(value, f.name)) for f in fields(value)] if is_dataclass(value) else [(key, value)]
+        pairs += inner
+    return pairs
+
+
+def _grouped(make: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The options as the function takes them: the fields of a dataclass as one."""
+    for key, kind in typing.get_type_hints(make).items():
+        if key != "return" and is_dataclass(kind):
+            own = {f.name: options.pop(f.name) for f in fields(kind) if f.name in options}
+            options |= {key: kind(**own)} if own else {}  # type: ignore[operator]
+    return options
+
+
 def _kinds(make: Callable[..., Any]) -> dict[str, Any]:
-    """The function's arguments that can be written: numbers, several whole ones, or one of some words."""
+    """The function's arguments that can be written: numbers, several whole ones, a path, or one of some words."""
     hints = {key: kind for key, kind in typing.get_type_hints(make).items() if key != "return"}
-    return {key: kind for key, kind in hints.items() if kind in (int, *REAL, tuple[int, ...]) or _words(kind)}
+    for kind in list(hints.values()):
+        hints |= typing.get_type_hints(kind) if is_dataclass(kind) else {}
+    known = (int, *REAL, tuple[int, ...], Path | None)
+    return {key: kind for key, kind in hints.items() if kind in known or _words(kind)}
 
 
 def _words(kind: Any) -> tuple[str, ...]:
@@ -67,6 +92,8 @@ def _value(text: str, key: str, value: str, kind: Any) -> Any:
         if value not in known:
             raise UserError(f"{text}: {key}: {nearest(value, known, 'word')}")
         return value
+    if kind == Path | None:
+        return Path(value)
     if kind in REAL:
         try:
             return float(value)

@@ -1,134 +1,210 @@
-"""Speech with its text: utterances of a manifest as features and rows of labels."""
+"""Speech with its text: utterances as features and rows of labels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from lamina.core.config import UserError
 from lamina.data.audio import read_audio
+from lamina.data.backgrounds import read_backgrounds
 from lamina.data.dataset import NOT_ASKED, DataSet, Split
-from lamina.data.features import Features, padded
-from lamina.data.manifest import PARTS, Utterance, read_manifest
-from lamina.data.shared import shared
+from lamina.data.features import Features
+from lamina.data.hearing import Hearing
+from lamina.data.manifest import PARTS, Utterance
+from lamina.data.problems import Problems
+from lamina.data.ragged import Ragged
+from lamina.data.sounds import Samples, Sounds
+from lamina.data.source import HUB, read_source, stamp
+from lamina.data.vary import Backgrounds, Masks, faster
 
-__all__ = ["BLANK", "from_manifest", "label_rows", "speechocean762", "transcribed"]
+__all__ = ["BLANK", "from_hub", "from_source", "heard", "label_rows", "transcribed", "written"]
 
 BLANK = 0  # the class of CTC that is no label
 WIDEST = 16000  # Hz: beyond it, sounds are resampled
 
 
-def from_manifest(path: str | Path) -> DataSet:
-    """One's own FILE.jsonl (see `read_manifest`). With texts the labels are their characters, and CTC is the task; with
-    labels only, each utterance has one class.
+class Heard(NamedTuple):
+    """The frames [T,D] of each utterance of a part, the utterances in the same order, and seconds of sound."""
 
-    Sounds are heard at the lowest rate of the manifest, 16 kHz at most: 40 log-mel energies every 10 ms, four frames
-    as one.
+    rows: list[Tensor]
+    ones: list[Utterance]
+    seconds: float
+
+
+def from_source(path: str | Path, pieces: int = 0, hearing: Hearing = Hearing()) -> DataSet:
+    """One's own sounds: a manifest FILE.jsonl, a folder, or a set of the Hub (see `read_source`). With texts the labels
+    are their characters, or so many pieces of words that SentencePiece learns from those of the training part
+    (`Units.learn`), and CTC is the task; with labels only, each utterance has one class.
+
+    Sounds are heard at the lowest rate of the set, 16 kHz at most. Raises one UserError that names all files and lines
+    that are missing or wrong.
     """
-    path = Path(path)
-    found = read_manifest(path)
-    return _manifest(path.resolve(), path.stem, path.stat().st_mtime_ns, found[0].text is not None)
+    return heard(str(path), Path(path).stem, hearing, pieces=pieces)
 
 
-def speechocean762() -> DataSet:
-    """Sentences read by 250 Mandarin speakers of English, half of them children (Zhang et al. 2021, arXiv:2104.01378).
-
-    Reads $LAMINA_DATA/speechocean762/manifest.jsonl. 2,500 utterances of 125 speakers to learn from, 480 of 24 to
-    choose by, 500 of 25 to judge.
+def from_hub(name: str, pieces: int = 0, hearing: Hearing = Hearing()) -> DataSet:
+    """Sounds of org/name on the Hugging Face Hub, or of a folder of its Parquet files (see `read_hub`); as
+    `from_source`.
     """
-    path = shared("speechocean762", "speechocean762/manifest.jsonl")
-    return _manifest(path.resolve(), "speechocean762", path.stat().st_mtime_ns, True)
+    return heard(HUB + name, name.rpartition("/")[2], hearing, pieces=pieces)
+
+
+def heard(
+    path: str, name: str, hearing: Hearing, *, classes: bool = False, title: str = "", pieces: int = 0
+) -> DataSet:  # fmt: skip
+    """The data set of a source. classes: its labels, not its texts. pieces: as in `from_source`."""
+    return _heard(path, name, hearing, classes, title, pieces, stamp(path))
+
+
+@lru_cache(maxsize=2)
+def _heard(path: str, name: str, hearing: Hearing, classes: bool, title: str, pieces: int, changed: int) -> DataSet:
+    """changed: the time of the source's last change, so that a new one is read anew."""
+    found = read_source(path)
+    features = hearing.features(min([WIDEST, *(one.sr or _rate(one) for one in found)]))
+    backgrounds, problems = read_backgrounds(hearing.noises, features.rate), Problems(name)
+    parts = {
+        part: _part([one for one in found if one.split == part], part, hearing, features, backgrounds, problems)
+        for part in PARTS
+    }
+    texts = (
+        None if classes or found[0].text is None else {p: [one.text or "" for one in h.ones] for p, h in parts.items()}
+    )
+    if texts is not None:
+        _known(texts, parts, problems)
+    problems.told()
+    minutes, speakers = sum(h.seconds for h in parts.values()) / 60, len({one.speaker for one in found})
+    where = Path(path).name
+    source = f"{where}: {len(found):,} utterances, {minutes:.0f} min, {speakers:,} speakers, at {features.rate} Hz"
+    source += hearing.told()
+    rows = {part: h.rows for part, h in parts.items()}
+    if texts is not None:
+        return written(name, rows, texts, features, source, title=title, masks=hearing.hidden(), pieces=pieces)
+    if hearing.samples:
+        raise UserError(f"{path}: has labels, no texts; a structure that hears samples learns texts here")
+    labels = sorted({one.label or "" for one in found})
+    y = {part: torch.tensor([labels.index(one.label or "") for one in h.ones]) for part, h in parts.items()}
+    return _dataset(
+        name, "classify", rows, y, features=features, source=source, title=title, masks=hearing.hidden(),
+        labels=tuple(labels), n_classes=len(labels),
+    )  # fmt: skip
+
+
+def _part(
+    ones: Sequence[Utterance], part: str, hearing: Hearing, features: Features | Samples, backgrounds: Backgrounds,
+    problems: Problems,
+) -> Heard:  # fmt: skip
+    """The features of a part; of train at every speed, varied. One sound is in memory at a time; bad ones are kept."""
+    kept: list[Utterance] = []
+    generator = torch.Generator().manual_seed(2 * PARTS.index(part))
+    seconds = 0.0
+
+    def sounds() -> Iterator[Tensor]:
+        nonlocal seconds
+        for one in ones:
+            with problems.kept(one.where):
+                sound = _sound(one, features)
+                seconds += len(sound) / features.rate
+                for percent in hearing.speed if part == "train" else (100,):
+                    kept.append(one)
+                    sped = faster(sound, percent)
+                    yield hearing.varied(sped, backgrounds, generator) if part == "train" else sped
+
+    return Heard(features(sounds()), kept, seconds)
+
+
+def _sound(one: Utterance, features: Features | Samples) -> Tensor:
+    sound, _ = read_audio(one.audio, features.rate, one.sr, channels=one.channels, start=one.start, seconds=one.seconds,
+                          whole=one.whole)  # fmt: skip
+    if not features.frames(len(sound)):
+        held, frame = len(sound) / features.rate, features.seconds * 1000
+        raise UserError(f"has {held:.3f} s, too short for one frame of {frame:.0f} ms; leave it out")
+    return sound
+
+
+def _rate(one: Utterance) -> int:
+    """The rate of a file of which nothing is said; of one that cannot be read, the highest: it is named later."""
+    try:
+        return read_audio(one.audio, seconds=0)[1]
+    except UserError:
+        return WIDEST
+
+
+def _known(texts: Mapping[str, Sequence[str]], parts: Mapping[str, Heard], problems: Problems) -> None:
+    """Refuses characters that no training text holds: nobody could learn to write them."""
+    alphabet = set("".join(texts["train"]))
+    for part in PARTS[1:]:
+        for one, text in zip(parts[part].ones, texts[part], strict=True):
+            if strange := sorted(set(text) - alphabet):
+                with problems.kept(one.where):
+                    raise UserError(f"no training text has {', '.join(map(repr, strange))}; write it otherwise")
 
 
 def transcribed(
     name: str,
-    sounds: Mapping[str, Sequence[Tensor]],
+    sounds: Mapping[str, Iterable[Tensor]],
     texts: Mapping[str, Sequence[str]],
-    features: Features,
+    features: Features | Samples,
     source: str,
-    title: str = "",
+    **more: Any,
 ) -> DataSet:
-    """A data set for CTC from sounds [n] and their texts by part; its labels are the characters of all texts, sorted.
+    """A data set for CTC from sounds [n] and their texts by part; see `written`."""
+    return written(name, {part: features(sounds[part]) for part in PARTS}, texts, features, source, **more)
 
-    y [N,U] holds label numbers from 1, NOT_ASKED behind the end of a text; 0 is the blank.
+
+def written(
+    name: str,
+    rows: Mapping[str, list[Tensor]],
+    texts: Mapping[str, Sequence[str]],
+    features: Features | Samples,
+    source: str,
+    *,
+    title: str = "",
+    alphabet: str | None = None,
+    masks: Masks | None = None,
+    aligned: Mapping[str, Sequence[Tensor]] | None = None,
+    pieces: int = 0,
+) -> DataSet:
+    """A data set for CTC from features [T,D] and the texts by part; its labels are the characters of the training
+    texts, sorted, or those of `alphabet`, or so many pieces of the training texts.
+
+    y [N,U] holds label numbers from 1, NOT_ASKED behind the end of a text; 0 is the blank. aligned: the label of each
+    frame [T] of each utterance, where it is known.
     """
-    alphabet = "".join(sorted(set("".join("".join(texts[part]) for part in PARTS))))
-    parts = []
+    from lamina.speech.units import Units  # lamina.speech reads runs, and so this package
+
+    units = Units.learn(texts["train"], pieces) if pieces else Units.characters(alphabet or texts["train"])
+    y = {part: label_rows([units.encode(text) for text in texts[part]]) for part in PARTS}
+    return _dataset(
+        name, "ctc", rows, y, aligned, features=features, source=source, title=title, masks=masks,
+        labels=units.pieces, n_classes=1 + len(units.pieces), units=units if pieces else None,
+    )  # fmt: skip
+
+
+def label_rows(rows: Sequence[list[int]]) -> Tensor:
+    """Rows of label numbers as [N,U] int64, NOT_ASKED behind their ends."""
+    return pad_sequence([torch.tensor(row, dtype=torch.int64) for row in rows], True, NOT_ASKED)
+
+
+def _dataset(
+    name: str, task: Literal["ctc", "classify"], rows: Mapping[str, list[Tensor]], y: Mapping[str, Tensor],
+    aligned: Mapping[str, Sequence[Tensor]] | None = None, **facts: Any,
+) -> DataSet:  # fmt: skip
+    """Features and targets by part as a data set; every part reads as if padded to the longest row of all."""
+    if isinstance(facts["features"], Samples):
+        rate = facts.pop("features").rate
+        sounds = [Sounds.packed(rows[part], y[part]) for part in PARTS]
+        return DataSet(name, "samples", task, *sounds, **facts, rate=rate)
+    most = max(len(row) for part in rows.values() for row in part)
+    splits = []
     for part in PARTS:
-        x, lengths = _frames(f"{name}: {part}", features, sounds[part])
-        parts.append(Split(x, label_rows(texts[part], alphabet), lengths))
-    train, dev, test = _equal(parts)
-    return DataSet(
-        name,
-        "audio",
-        "ctc",
-        train,
-        dev,
-        test,
-        source,
-        n_classes=1 + len(alphabet),
-        title=title,
-        labels=tuple(alphabet),
-    )
-
-
-def label_rows(texts: Sequence[str], alphabet: str) -> Tensor:
-    """Texts as rows of label numbers from 1 [N,U] int64, NOT_ASKED behind their ends."""
-    numbers = {c: 1 + i for i, c in enumerate(alphabet)}
-    rows = [torch.tensor([numbers[c] for c in text]) for text in texts]
-    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=NOT_ASKED)
-
-
-@lru_cache(maxsize=2)
-def _manifest(path: Path, name: str, changed: int, texts: bool) -> DataSet:
-    """changed: the time of the manifest's last change, so that a new one is read anew."""
-    found = read_manifest(path)
-    by_part = {part: [one for one in found if one.split == part] for part in PARTS}
-    features = Features(min([WIDEST, *(one.sr or _rate(one) for one in found)]))
-    sounds = {part: [_sound(one, features.rate) for one in ones] for part, ones in by_part.items()}
-    minutes = sum(len(sound) for part in sounds.values() for sound in part) / features.rate / 60
-    speakers = len({one.speaker for one in found})
-    source = f"{path.name}: {len(found):,} utterances, {minutes:.0f} min, {speakers:,} speakers, at {features.rate} Hz"
-    if texts:
-        said = {part: [one.text or "" for one in ones] for part, ones in by_part.items()}
-        return transcribed(name, sounds, said, features, source)
-    labels = sorted({one.label or "" for one in found})
-    parts = []
-    for part, ones in by_part.items():
-        x, lengths = _frames(f"{name}: {part}", features, sounds[part])
-        parts.append(Split(x, torch.tensor([labels.index(one.label or "") for one in ones]), lengths))
-    train, dev, test = _equal(parts)
-    return DataSet(name, "audio", "classify", train, dev, test, source, n_classes=len(labels), labels=tuple(labels))
-
-
-def _rate(one: Utterance) -> int:
-    return read_audio(one.audio)[1]
-
-
-def _sound(one: Utterance, rate: int) -> Tensor:
-    try:
-        return read_audio(one.audio, rate, one.sr)[0]
-    except UserError as error:
-        raise UserError(f"{one.where}: {error}") from None
-
-
-def _frames(where: str, features: Features, sounds: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    rows = features(sounds)
-    for row, frames in enumerate(rows):
-        if not len(frames):
-            raise UserError(
-                f"{where}: utterance {row} has {len(sounds[row]) / features.rate:.3f} s, too short for one frame of "
-                f"{10 * features.stack + 15} ms; leave it out"
-            )
-    return padded(rows)
-
-
-def _equal(parts: Sequence[Split]) -> list[Split]:
-    """Parts padded to the same frames, the most that any has."""
-    most = max(split.x.shape[1] for split in parts)
-    pad = torch.nn.functional.pad
-    return [Split(pad(split.x, (0, 0, 0, most - split.x.shape[1])), split.y, split.lengths) for split in parts]
+        x = Ragged(rows[part], most)
+        known = None if aligned is None else pad_sequence(list(aligned[part]), True, NOT_ASKED)
+        splits.append(Split(x, y[part], x.lengths, known))
+    return DataSet(name, "audio", task, *splits, **facts)

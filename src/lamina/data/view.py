@@ -39,7 +39,7 @@ class View:
     """The way from a batch's x to what a structure takes: Seq [B,frames,d_in], images [B,C,H,W], or a Seq of tokens.
 
     text is the words for a table, such as "8 rows of 8 as frames". n_vocab: where the frames are tokens;
-    separator: the token that ends a sentence, where they are words.
+    separator: the token that ends a sentence, where they are words. whole: the structure takes frames as they are.
     Images and sounds are centred and scaled by the mean and deviation of the training part's pixels or features, the
     same for every structure.
     """
@@ -51,6 +51,7 @@ class View:
     scale: tuple[float, float] = (0.0, 1.0)
     n_vocab: int | None = None
     separator: int | None = None
+    whole: bool = False
 
     def __call__(self, x: Tensor, lengths: Tensor | None = None) -> Seq | Tensor:
         mean, deviation = self.scale
@@ -61,7 +62,8 @@ class View:
 
 def view(dataset: DataSet, entry: Entry, model: nn.Module) -> View:
     """How that model sees that data set; raises CannotTake where it cannot."""
-    kinds = {"frame": _frame, "sequence": _sequence, "image": _image, "pixels": _pixels, "pairs": _pairs}
+    kinds = {"frame": _frame, "sequence": _sequence, "image": _image, "pixels": _pixels, "pairs": _pairs,
+             "waveform": _waveform}  # fmt: skip
     if entry.view not in kinds:
         raise CannotTake(f"{entry.name} has the view {entry.view!r}, which no data set here offers")
     if entry.view not in ("image", "pixels") and getattr(model, "n_vocab", None):
@@ -85,6 +87,8 @@ def _sequence(dataset: DataSet, model: nn.Module) -> View:
     """A sequence or tokens as they are; an image's rows as frames."""
     if dataset.kind == "table":
         raise CannotTake(f"needs frames in order; {dataset.name} is {_what(dataset)}")
+    if dataset.kind == "samples":
+        raise CannotTake(f"needs features; {dataset.name} is {_what(dataset)}")
     if dataset.kind == "image":
         channels, rows, columns = dataset.shape
         width = channels * columns
@@ -109,6 +113,18 @@ def _sequence(dataset: DataSet, model: nn.Module) -> View:
 
     text = f"{frames} frames of {width}" if dataset.train.lengths is None else f"up to {frames} frames of {width}"
     return View(text, frames, width, as_is, dataset.scale)
+
+
+def _waveform(dataset: DataSet, model: nn.Module) -> View:
+    """Samples as they are."""
+    if dataset.kind != "samples":
+        raise CannotTake(f"hears samples; {dataset.name} is {_what(dataset)}")
+    longest, width = dataset.shape
+
+    def as_is(x: Tensor, lengths: Tensor | None) -> Seq:
+        return Seq.of(x) if lengths is None else Seq.ragged(x, lengths)
+
+    return View(f"up to {longest:,} samples at {dataset.rate} Hz", longest, width, as_is, whole=True)
 
 
 def _pairs(dataset: DataSet, model: nn.Module) -> View:
@@ -177,6 +193,7 @@ def _what(dataset: DataSet) -> str:
         "image": lambda c, h, w: f"a {h}x{w} image",
         "sequence": lambda t, d: f"a sequence of {d}-wide frames",
         "audio": lambda t, d: f"a sound as {d}-wide frames",
+        "samples": lambda t, d: "a sound as its samples",
         "table": lambda d: f"a table of {d} columns",
         "tokens": lambda t: f"a sequence of {t} tokens",
         "pairs": lambda t: "pairs of a source and a target",

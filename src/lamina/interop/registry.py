@@ -13,12 +13,27 @@ from lamina.interop.memory import FLA_DELTANET, FLA_GATED_DELTANET, FLA_RETNET
 from lamina.interop.neox import NEOX
 from lamina.interop.recurrent import RECURRENT
 from lamina.interop.torchscale import TORCHSCALE_RETNET
+from lamina.interop.wav2vec2 import WAV2VEC2
+from lamina.interop.wav2vec2_conformer import WAV2VEC2_CONFORMER
 
 __all__ = ["FAMILIES", "FILES", "REFUSED"]
 
 FAMILIES: dict[str, Family] = {
     family.name: family
-    for family in (BERT, GPT2, NEOX, LLAMA, MARIAN, MAMBA, MAMBA_SSM, FLA_DELTANET, FLA_GATED_DELTANET, FLA_RETNET)
+    for family in (
+        BERT,
+        GPT2,
+        NEOX,
+        LLAMA,
+        MARIAN,
+        MAMBA,
+        MAMBA_SSM,
+        FLA_DELTANET,
+        FLA_GATED_DELTANET,
+        FLA_RETNET,
+        WAV2VEC2,
+        WAV2VEC2_CONFORMER,
+    )
 }
 # the first that recognises a file has it
 FILES: tuple[Family, ...] = (RECURRENT, TORCHSCALE_RETNET, ENCODER, CONFORMER)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lamina.core.config import UserError
 
-__all__ = ["Rows", "Shapes", "Weight", "Whole", "give", "shapes_of", "take"]
+__all__ = ["Rows", "Shapes", "Weight", "Weights", "Whole", "give", "shapes_of", "take"]
 
 Weights = dict[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]  # a checkpoint's names, and the shape of each

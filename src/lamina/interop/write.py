@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from lamina.core import Layer
 from lamina.core.config import UserError
-from lamina.interop import alexnet, unet
+from lamina.interop import alexnet, unet, wav2vec2
 from lamina.interop.convert import converted
 from lamina.interop.family import Family, Pretrained
 from lamina.interop.registry import FAMILIES, FILES
 from lamina.interop.weights import give
 from lamina.models.io import write_text, write_weights
 
-__all__ = ["blocks", "export", "export_parts", "family_of"]
+__all__ = ["blocks", "export", "export_heard", "export_parts", "family_of"]
 
 _BY_NAME = FAMILIES | {family.name: family for family in FILES}
 
@@ -57,6 +59,26 @@ def export(network: nn.Module, path: str | Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
     config = {key: value for key, value in network.source.items() if key not in family.options}
     _write(path, config, weights, family.file)
+
+
+def export_heard(
+    backbone: nn.Module, head: nn.Module | None, contrast: nn.Module | None, path: str | Path,
+    *, rate: int | None, labels: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Writes a wav2vec2 that lamina trained as Wav2Vec2ForCTC (head, of the blank and the labels), as
+    Wav2Vec2ForPreTraining (contrast) or Wav2Vec2Model, and what their processor needs: the rate, the labels.
+    """
+    config, weights = wav2vec2.said(cast(Layer, backbone), head, contrast)
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    level = bool(backbone.config.level)  # type: ignore[union-attr]
+    heard = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "feature_size": 1, "padding_value": 0.0,
+             "do_normalize": level, "return_attention_mask": False, "sampling_rate": rate}  # fmt: skip
+    write_text(path / "preprocessor_config.json", json.dumps(heard, indent=2) + "\n")
+    if labels:
+        words = {"<pad>": 0} | {"|" if label == " " else label: 1 + i for i, label in enumerate(labels)}
+        write_text(path / "vocab.json", json.dumps(words, indent=2) + "\n")
+    _write(path, config, weights)
 
 
 def export_parts(stem: nn.Module | None, backbone: nn.Module, head: nn.Module | None, path: str | Path) -> None:

@@ -11,19 +11,24 @@ from lamina.layers.ffn import FeedForward, SwiGLU
 from lamina.layers.frontend import Frames, LogMel, MelSpectrum
 from lamina.layers.memory_attention import MemoryAttention
 from lamina.layers.mixers import MIXERS, Mixer
-from lamina.layers.norm import BatchNorm, LayerNorm, RMSNorm
-from lamina.layers.pointwise import GLU, Activation, Dropout, Linear, Scale
+from lamina.layers.norm import BatchNorm, LayerNorm, RMSNorm, TimeNorm
+from lamina.layers.pointwise import GLU, Activation, Dropout, Linear, Scale, Standardise
+from lamina.layers.quantizer import ProductQuantizer
 from lamina.layers.recurrent import GRU, LSTM, RNN
 from lamina.layers.retention import GatedRetention, LinearAttention, Retention
+from lamina.layers.running import RunningNorm
 from lamina.layers.short_conv import ShortConv
 from lamina.layers.sinusoid import Sinusoid
+from lamina.layers.span_mask import SpanMask
 from lamina.layers.ssm import Mamba
 from lamina.layers.unpadded import Unpadded
+from lamina.layers.waveform import ConvPosition, FeatureEncoder, WeightNormConv
 
 __all__ = [
     "GLU", "GRU", "LSTM", "MIXERS", "RNN", "Activation", "AdditiveDecoder", "BatchNorm", "CausalAttention",
-    "ChunkAttention", "Conv", "CrossAttention", "CrossDecoder", "DeltaNet", "Dropout", "Embedding",
-    "EncoderDecoder", "FeedForward", "Frames", "GatedRetention", "LayerNorm", "LearnedPosition", "Linear",
-    "LinearAttention", "LogMel", "Mamba", "MelSpectrum", "MemoryAttention", "Mixer", "RMSNorm", "Retention", "Scale",
-    "SegmentEmbedding", "ShortConv", "Sinusoid", "Subsample", "SwiGLU", "Unpadded", "WindowAttention",
+    "ChunkAttention", "Conv", "ConvPosition", "CrossAttention", "CrossDecoder", "DeltaNet", "Dropout", "Embedding",
+    "EncoderDecoder", "FeatureEncoder", "FeedForward", "Frames", "GatedRetention", "LayerNorm", "LearnedPosition",
+    "Linear", "LinearAttention", "LogMel", "Mamba", "MelSpectrum", "MemoryAttention", "Mixer", "ProductQuantizer",
+    "RMSNorm", "Retention", "RunningNorm", "Scale", "SegmentEmbedding", "ShortConv", "Sinusoid", "SpanMask",
+    "Standardise", "Subsample", "SwiGLU", "TimeNorm", "Unpadded", "WeightNormConv", "WindowAttention",
 ]  # fmt: skip

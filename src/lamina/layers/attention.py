@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
 
 from lamina import ops
 from lamina.core import Layer, NotStreamable, Packed, Seq, State, StreamSpec
+from lamina.core import state as trees
 from lamina.core.layer import state_dtype
 from lamina.layers.cache import behind
 from lamina.layers.position import count
@@ -17,8 +18,11 @@ from lamina.layers.projection import Projection
 from lamina.layers.relative import RelativePosition
 from lamina.layers.short_conv import ShortConv, convolved
 from lamina.ops import Relative
+from lamina.ops.registry import tracing
 
 __all__ = ["Attention", "CausalAttention", "ChunkAttention", "WindowAttention"]
+
+FEW, SHORT = 8, 512  # frames of a step, and of a cache
 
 
 class Attention(Layer):
@@ -28,6 +32,8 @@ class Attention(Layer):
     in float64, so the product of two frames is as exact in an old stream as in a young one. Relative positions
     (rotary=False, relative=True) add a score of the distance, which needs no state: a row's real frames stand together.
     """
+
+    chunked: ClassVar[bool] = False  # frames of a chunk see each other
 
     def __init__(self, d_model: int, n_heads: int, rotary: bool, short_conv: int, relative: bool) -> None:
         super().__init__()
@@ -80,14 +86,39 @@ class Attention(Layer):
         left, right = self.reach()
         past, frames = cast("dict[str, Tensor]", state), x.mask.shape[1]
         q, k, v, new = self.heads(x, state)
-        k, new["k"] = behind(past["k"], k)
-        v, new["v"] = behind(past["v"], v)
         mask, new["mask"] = behind(past["mask"], x.mask)
         if right:
             q, new["q"] = behind(past["q"], q)
             q = q[:, :frames]
-        y = self.out(self.attend(q, k, v, mask, left, self.places()).flatten(2))
-        return Seq(y, mask[:, left : left + frames].clone()).hint(dense=x.dense and not right), new
+        if self._short(q, past["k"]):  # the cache is copied, and the copy attended to where it lies
+            new["k"], new["v"] = (past[name].clone(memory_format=torch.contiguous_format) for name in ("k", "v"))
+            y = ops.window_rows(q, k, v, mask, new["k"], new["v"], torch.arange(len(q)))
+        else:
+            k, new["k"] = behind(past["k"], k)
+            v, new["v"] = behind(past["v"], v)
+            y = self.attend(q, k, v, mask, left, self.places())
+        return Seq(self.out(y.flatten(2)), mask[:, left : left + frames].clone()).hint(dense=x.dense and not right), new
+
+    def _short(self, q: Tensor, keys: Tensor) -> bool:
+        """Whether a step has few frames and a short cache, on a CPU, and nobody looks inside it."""
+        if self.chunked or self.relative is not None or tracing() or torch.is_grad_enabled():
+            return False
+        return q.is_cpu and q.dtype == keys.dtype and 0 < q.shape[1] <= FEW and keys.shape[1] <= SHORT
+
+    def step_rows(self, x: Seq, state: State, rows: Tensor, memory: Seq | None = None) -> Seq:
+        if self.chunked or self.relative is not None:
+            return super().step_rows(x, state, rows)
+        (left, right), frames = self.reach(), x.mask.shape[1]
+        cache = cast("dict[str, Tensor]", {name: state[name] for name in ("k", "v")})
+        past = trees.gather({name: tensor for name, tensor in state.items() if name not in cache}, rows)
+        q, k, v, new = self.heads(x, past)
+        mask, new["mask"] = behind(cast(Tensor, past["mask"]), x.mask)
+        if right:
+            q, new["q"] = behind(cast(Tensor, past["q"]), q)
+            q = q[:, :frames]
+        y = ops.window_rows(q, k, v, mask, cache["k"], cache["v"], rows)
+        trees.put({name: state[name] for name in new}, rows, new)
+        return Seq(self.out(y.flatten(2)), mask[:, left : left + frames].clone()).hint(dense=x.dense and not right)
 
     def heads(self, x: Seq, state: State | None) -> tuple[Tensor, Tensor, Tensor, State]:
         """q, k, v of every frame, [B,T,H,K], and the new state's part; an absent frame's key and value are zeros."""
@@ -207,6 +238,8 @@ class ChunkAttention(Attention):
     [B,T,D] -> [B,T,D]; block chunk, delay 0. state {"k", "v": [B,left,H,K], "mask": [B,left], with rotary "t": [B],
     with short_conv "conv"}: 2 * left * D * 4 bytes a stream, the mask and the count.
     """
+
+    chunked = True
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ __all__ = ["Conv", "Subsample"]
 
 
 class Conv(Layer):
-    """y_j = b + sum_i W_i x_{j*stride - (kernel-1-right) + i}, i = 0..kernel-1 (LeCun et al. 1989).
+    """y_j = b + sum_i W_i x_{j*stride - (kernel-1-right) + i}, i = 0..kernel-1 (LeCun et al. 1989); bias: whether b.
 
     edge "pad": an output for every stride-th frame, zeros beyond the ends, ceil(T/stride) frames.
     edge "valid": outputs whose first and last tap are real, (T-kernel)//stride + 1 frames; right is kernel-1 then.
@@ -35,6 +35,7 @@ class Conv(Layer):
         right: int = 0,
         edge: Literal["pad", "valid"] = "pad",
         groups: int = 1,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if edge not in ("pad", "valid"):
@@ -44,7 +45,7 @@ class Conv(Layer):
             raise ValueError(f"Conv: right={right} must lie in 0..kernel-1={kernel - 1}")
         self.d_in, self.d_out, self.kernel, self.stride = d_in, d_out, kernel, stride
         self.right, self.edge = right, edge
-        self.conv = nn.Conv1d(d_in, d_out, kernel, stride, groups=groups)
+        self.conv = nn.Conv1d(d_in, d_out, kernel, stride, groups=groups, bias=bias)
         self.depthwise = groups == d_in == d_out and stride == 1
         self.delay = max(0, -(-(right + 1) // stride) - 1)
         self.left = kernel - 1 - right
@@ -81,7 +82,7 @@ class Conv(Layer):
         reach = (frames - 1) * self.stride + 1
         window = window[:, : reach + self.kernel - 1]
         if self.depthwise:
-            past, bias = self.kernel - 1, cast(Tensor, self.conv.bias)
+            past, bias = self.kernel - 1, self.conv.bias
             values, _ = ops.short_conv(window[:, past:], self.conv.weight[:, 0], bias, None, window[:, :past])
         else:
             values = self.conv(window.transpose(1, 2)).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Norms: over a frame's channels (LayerNorm, RMSNorm), over the real frames of a batch (BatchNorm)."""
+"""Norms: over a frame's channels (LayerNorm, RMSNorm), a row's real frames (TimeNorm), a batch's (BatchNorm)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from lamina import ops
-from lamina.core import Pointwise, Seq, State
+from lamina.core import NotStreamable, Pointwise, Seq, State, StreamSpec
 
-__all__ = ["BatchNorm", "LayerNorm", "RMSNorm"]
+__all__ = ["BatchNorm", "LayerNorm", "RMSNorm", "TimeNorm"]
 
 
 class LayerNorm(Pointwise):
@@ -43,6 +43,44 @@ class RMSNorm(Pointwise):
 
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         return x.with_values(ops.rms_norm(x.zeroed(), self.weight, eps=self.eps))
+
+
+class TimeNorm(Pointwise):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, mean and var of each channel over the row's own real frames.
+
+    Group normalisation with a group a channel (Wu & He 2018, arXiv:1803.08494), so a row knows nothing of the batch's
+    others. It does not stream: the first frame knows the last. affine=False: without weight and bias.
+    [B,T,D] -> [B,T,D].
+    """
+
+    def __init__(self, d_model: int, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__()
+        self.d_in = self.d_out = d_model
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(d_model)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(d_model)) if affine else None
+
+    def stream_spec(self) -> StreamSpec:
+        raise NotStreamable("its mean and deviation over time are known at the end of the input only")
+
+    def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
+        self.stream_spec()
+        return {}
+
+    def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
+        self.stream_spec()
+        return x, state
+
+    def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
+        values = x.zeroed()
+        wide = values.to(torch.promote_types(values.dtype, torch.float32))
+        frames = x.lengths().clamp(min=1)[:, None, None]
+        deviation = wide - wide.sum(1, keepdim=True) / frames
+        if not x.dense:
+            deviation = torch.where(x.mask[..., None], deviation, 0)
+        scale = (deviation.square().sum(1, keepdim=True) / frames + self.eps).rsqrt()
+        y = deviation * (scale if self.weight is None else scale * self.weight)
+        return x.with_values((y if self.bias is None else y + self.bias).to(values.dtype))
 
 
 class BatchNorm(Pointwise):

@@ -1,4 +1,4 @@
-"""Layers that look at one frame at a time: Linear, activations, Scale, GLU, Dropout."""
+"""Layers that look at one frame at a time: Linear, activations, Scale, Standardise, GLU, Dropout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lamina.core.config import nearest
 from lamina.core.layer import Width
 from lamina.layers.projection import Projection
 
-__all__ = ["ACTIVATIONS", "GLU", "Activation", "Dropout", "Linear", "Scale"]
+__all__ = ["ACTIVATIONS", "GLU", "Activation", "Dropout", "Linear", "Scale", "Standardise"]
 
 ACTIVATIONS = {
     "gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh"), "relu": F.relu,
@@ -61,6 +61,20 @@ class Scale(Pointwise):
 
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         return x.with_values(self.factor * x.values)
+
+
+class Standardise(Pointwise):
+    """y = (x - mean) / deviation, both fixed: those of the features that were learned from. [B,T,*C] -> [B,T,*C]."""
+
+    def __init__(self, width: Width, mean: float, deviation: float) -> None:
+        super().__init__()
+        if not deviation:
+            raise ValueError("Standardise: deviation=0; features that never change say nothing")
+        self.d_in = self.d_out = width
+        self.mean, self.deviation = mean, deviation
+
+    def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
+        return x.with_values((x.values - self.mean) / self.deviation)
 
 
 class GLU(Pointwise):

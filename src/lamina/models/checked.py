@@ -16,10 +16,12 @@ from lamina.layers import (
     CausalAttention,
     ChunkAttention,
     Conv,
+    ConvPosition,
     CrossDecoder,
     DeltaNet,
     Dropout,
     Embedding,
+    FeatureEncoder,
     FeedForward,
     Frames,
     GatedRetention,
@@ -31,14 +33,19 @@ from lamina.layers import (
     Mamba,
     MelSpectrum,
     MemoryAttention,
+    ProductQuantizer,
     Retention,
     RMSNorm,
+    RunningNorm,
     Scale,
     SegmentEmbedding,
     ShortConv,
     Sinusoid,
+    SpanMask,
+    Standardise,
     Subsample,
     SwiGLU,
+    TimeNorm,
     Unpadded,
     WindowAttention,
 )  # fmt: skip
@@ -54,7 +61,7 @@ def check_layers() -> list[tuple[str, Layer]]:
         torch.manual_seed(0)
         # one generator draws all: what is added at the end leaves the weights of the rest as they are
         first = [*_layers(), *_memories(), *_composites(), *_models()]
-        return [*first, *_encoders(), *_decoders(), *_frontends()]
+        return [*first, *_encoders(), *_decoders(), *_frontends(), *_waveforms()]
 
 
 def _layers() -> list[tuple[str, Layer]]:
@@ -138,7 +145,7 @@ def _models() -> list[tuple[str, Layer]]:
     }  # fmt: skip
     rows = []
     for name, row in MODELS.items():
-        if row.view in ("image", "pixels", "pairs") or name == "bert":
+        if row.view in ("image", "pixels", "pairs", "waveform") or name == "bert":
             continue
         known = row.config_of({}).model_fields
         rows.append((f"models.{name}", create(name, **{k: v for k, v in small.items() if k in known})))
@@ -202,7 +209,7 @@ def _decoders() -> list[tuple[str, Layer]]:
 
 def _frontends() -> list[tuple[str, Layer]]:
     """Speech from samples on, and the Conformer's ablations."""
-    heard = Serial(LogMel(1000, 2, window_ms=6, hop_ms=4), Frames(2, 2, 2), GRU(4, 3))
+    heard = Serial(LogMel(1000, 2, window_ms=6, hop_ms=4), Frames(2, 2, 2, "valid"), GRU(4, 3))
     bare = {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 12, "left": 6}
     return [
         ("Frames", Frames(3, 5, 2)),
@@ -212,4 +219,31 @@ def _frontends() -> list[tuple[str, Layer]]:
         ("Serial(LogMel,Frames,GRU)", heard),
         ("models.conformer(kernel=0)", create("conformer", kernel=0, **bare)),  # type: ignore[list-item]
         ("models.conformer(macaron=False)", create("conformer", macaron=False, kernel=3, **bare)),  # type: ignore[list-item]
+        ("Frames(valid)", Frames(3, 5, 2, "valid")),
+        ("Frames(valid,window=hop)", Frames(2, 3, 3, "valid")),
+        ("RunningNorm", RunningNorm(4)),
+        ("RunningNorm(decay=0.9)", RunningNorm(4, 0.9, 3.0, -1.0, 2.0)),
+        ("Standardise", Standardise(3, 0.5, 2.0)),
     ]
+
+
+def _waveforms() -> list[tuple[str, Layer]]:
+    """wav2vec 2.0 in both its forms, and what it is made of, of which some parts stream."""
+    convolutions = {"conv_channels": (4, 5), "conv_kernels": (3, 2), "conv_strides": (2, 1)}
+    small = {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 12, "kernel": 4, "groups": 2, "span": 2, **convolutions}
+    large = {"norm": "pre", "conv_norm": "layer", "conv_bias": True, "level": False, "dropout": 0.1}
+    return [
+        ("Conv(bias=False)", Conv(6, 5, 4, bias=False)),
+        ("Conv(depthwise,bias=False)", Conv(6, 6, 4, right=1, groups=6, bias=False)),
+        ("TimeNorm", TimeNorm(6)),
+        ("TimeNorm(affine=False)", TimeNorm(6, affine=False)),
+        ("FeatureEncoder", FeatureEncoder((4, 5), (3, 2), (2, 1), level=True)),
+        ("FeatureEncoder(layer)", FeatureEncoder((4, 5, 6), (5, 3, 2), (3, 2, 2), norm="layer", bias=True)),
+        ("ConvPosition", ConvPosition(6, 5, groups=3)),
+        ("ConvPosition(even)", ConvPosition(6, 4, groups=2)),
+        ("SpanMask", SpanMask(6, 0.2, 2, channels=0.2)),
+        ("ProductQuantizer", ProductQuantizer(6, 8, n_groups=2, n_codes=5)),
+        ("models.wav2vec2", create("wav2vec2", **small)),
+        ("models.wav2vec2(conformer)", create("wav2vec2", blocks="conformer", conv_kernel=3, **small)),
+        ("models.wav2vec2(layer,pre)", create("wav2vec2", **small, **large)),
+    ]  # type: ignore[list-item]

@@ -114,7 +114,8 @@ ATTENTION_LSTM = _row(
     "The Best of Both Worlds: Combining Recent Advances in Neural Machine Translation (Chen et al.)",
     2018,
     "Attention gathers what belongs together in a bounded window; the LSTM behind it smooths and remembers on.",
-    "Streams on a device: content by attention, positions and the long past by a small recurrent state.",
+    "Streams on a device: content by attention, positions and the long past by a small recurrent state. Sound that "
+    "comes in blocks: mixers=chunk_attention,chunk_attention,lstm with chunk=4 sees a block whole before it answers.",
     "All frames must train in parallel: the last block walks through time.",
     "Chen et al. 2018, arXiv:1804.09849 (self-attention and LSTM in one network)",
     "Hochreiter & Schmidhuber 1997, Neural Computation 9(8)",

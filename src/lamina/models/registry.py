@@ -20,6 +20,7 @@ from lamina.models.seq2seq import SEQ2SEQ
 from lamina.models.stack import ResidualStack, residual_stack, row_of_mixer
 from lamina.models.transformer import TRANSFORMER
 from lamina.models.transformer_seq2seq import TRANSFORMER_SEQ2SEQ
+from lamina.models.wav2vec2 import WAV2VEC2
 from lamina.models.yoco import YOCO
 
 __all__ = ["MIXER_ROWS", "MODELS"]
@@ -42,6 +43,6 @@ MODELS = MIXER_ROWS | {
     row.name: row
     for row in (
         MLP, RNN, LSTM, GRU, LENET, TRANSFORMER, LINEAR_ATTENTION, RETNET, MAMBA, GATED_RETENTION, DELTANET, YOCO,
-        HYBRID, ATTENTION_LSTM, CONFORMER, BERT, SEQ2SEQ, TRANSFORMER_SEQ2SEQ, ALEXNET, DSN, GAN, DDPM,
+        HYBRID, ATTENTION_LSTM, CONFORMER, BERT, SEQ2SEQ, TRANSFORMER_SEQ2SEQ, ALEXNET, DSN, GAN, DDPM, WAV2VEC2,
     )
 }  # fmt: skip

@@ -6,8 +6,10 @@ from lamina.core.config import nearest
 from lamina.reproduce import (
     additive,
     alexnet,
+    attention_lstm,
     bert,
     conformer,
+    ctc,
     ddpm,
     deltanet,
     dsn,
@@ -20,21 +22,22 @@ from lamina.reproduce import (
     mlp,
     retnet,
     transformer,
+    wav2vec2,
     yoco,
 )
-from lamina.reproduce.claim import TIERS, Claim, Figure, Plan, Tell, Tier
+from lamina.reproduce.claim import TIERS, Claim, Figure, Part, Plan, Tell, Tier
 from lamina.reproduce.due import due
 from lamina.reproduce.record import fallen, keep, read_verdicts
 from lamina.reproduce.run import reproduce
 
 __all__ = [
-    "CLAIMS", "TIERS", "Claim", "Figure", "Plan", "Tell", "Tier", "due", "fallen", "find", "keep", "read_verdicts",
-    "reproduce",
+    "CLAIMS", "TIERS", "Claim", "Figure", "Part", "Plan", "Tell", "Tier", "due", "fallen", "find", "keep",
+    "read_verdicts", "reproduce",
 ]  # fmt: skip
 
 _MODULES = (
     mlp, lstm, lenet, alexnet, additive, transformer, bert, conformer, dsn, mamba, retnet, gated_retention, deltanet,
-    yoco, gan, ddpm, genetic,
+    yoco, gan, ddpm, genetic, ctc, wav2vec2, attention_lstm,
 )  # fmt: skip
 CLAIMS: dict[str, Claim] = {module.CLAIM.name: module.CLAIM for module in _MODULES}
 

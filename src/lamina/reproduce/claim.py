@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal
 
-__all__ = ["TIERS", "Claim", "Figure", "Plan", "Tell", "Tier", "digits3"]
+__all__ = ["TIERS", "Claim", "Figure", "Part", "Plan", "Tell", "Tier", "digits3"]
 
 Tier = Literal["ci", "full"]
 TIERS: tuple[Tier, ...] = ("ci", "full")
@@ -20,7 +20,7 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that a claim stands on, and its rule: `least` <= number, number <= `most`, number < `below`.
+    """A number that a claim stands on, and its rule: `least` <= number, number <= `most`, `above` < number < `below`.
 
     A figure without a rule is reported only. The rule must hold for every seed, not for their mean.
     paper: the paper's own figure in words, "(p)" behind what is quoted from memory; None where it gives none.
@@ -33,13 +33,14 @@ class Figure:
     least: float | None = None
     most: float | None = None
     below: float | None = None
+    above: float | None = None
 
     @property
     def accept(self) -> str | None:
         """The rule in words, None where there is none."""
         words = [
             f"{sign} {limit:,g}"
-            for sign, limit in ((">=", self.least), ("<=", self.most), ("<", self.below))
+            for sign, limit in ((">=", self.least), ("<=", self.most), (">", self.above), ("<", self.below))
             if limit is not None
         ]
         return f"{' and '.join(words)} {self.unit}".strip() if words else None
@@ -52,6 +53,7 @@ class Figure:
             (self.least is None or number >= self.least)
             and (self.most is None or number <= self.most)
             and (self.below is None or number < self.below)
+            and (self.above is None or number > self.above)
         )
 
     def judge(self, scores: list[float | None]) -> dict[str, Any]:
@@ -72,16 +74,37 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of several things that a claim says: true when its figures keep their rules, false when one does not.
+
+    figures: their keys, the one that tells most first; none: not measured at this tier.
+    """
+
+    name: str
+    figures: tuple[str, ...] = ()
+
+    def judge(self, judged: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """Its verdict from the judged figures by key; "not measured" also where one of them has no number."""
+        mine = [judged[key] for key in self.figures]
+        measured = bool(mine) and all(figure["ours"] is not None for figure in mine)
+        true = all(figure["met"] is not False for figure in mine)
+        verdict = ("true" if true else "false") if measured else "not measured"
+        return {"name": self.name, "verdict": verdict, "ours": mine[0]["ours"] if measured else None}
+
+
+@dataclass(frozen=True)
 class Plan:
     """One tier of a claim: its seeds, the settings of every seed (plain JSON), its figures with the headline first.
 
-    note says in words what this tier runs, and how its rule differs from the full one.
+    note says in words what this tier runs, and how its rule differs from the full one. parts: where the claim says
+    several things, each with a verdict of its own; the claim then passes when all that have figures are measured.
     """
 
     seeds: tuple[int, ...]
     settings: dict[str, Any]
     figures: tuple[Figure, ...]
     note: str
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -107,9 +107,9 @@ def _full() -> Plan:
 def order(name: str, width: int, what: dict[str, Any], seed: int) -> Order:
     """The order of a network of NETS at the size that goes with a Conformer of that width."""
     model, keys, sizes = NETS[name]
-    return Order(
-        model, {**keys, **sizes[width]}, what["data"], steps=what["steps"], seed=seed, batch_size=what["batch_size"]
-    )
+    # CTC from the first step, as the paper has it
+    keys = {**keys, **sizes[width], "warm_start": 0}
+    return Order(model, keys, what["data"], steps=what["steps"], seed=seed, batch_size=what["batch_size"])
 
 
 def trial(settings: dict[str, Any], seed: int, folder: Path, tell: Tell) -> dict[str, Any]:

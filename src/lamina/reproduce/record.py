@@ -24,13 +24,21 @@ WORDS = ("plan", "picture", "joint")  # the functions of a claim that measure no
 
 
 def record(claim: Claim, tier: Tier, plan: Plan, trials: list[dict[str, Any]]) -> dict[str, Any]:
-    """A claim's record from the records of its seeds. PASS when every figure with a rule keeps it for every seed."""
+    """A claim's record from the records of its seeds. PASS when every figure with a rule keeps it for every seed; of a
+    claim with parts, when each part with figures is measured, whatever it says.
+    """
     joint = claim.joint(trials) if claim.joint else {}
     figures = [
         figure.judge([joint[figure.key]] if figure.key in joint else [t["figures"].get(figure.key) for t in trials])
         for figure in plan.figures
     ]
     ruled = [f["met"] for f in figures if f["met"] is not None]
+    by_key = {f["key"]: f for f in figures}
+    parts = [part.judge(by_key) for part in plan.parts]
+    if parts:
+        ruled = [
+            found["verdict"] != "not measured" for part, found in zip(plan.parts, parts, strict=True) if part.figures
+        ]
     head = figures[0]
     return {
         "schema": SCHEMA,
@@ -49,6 +57,7 @@ def record(claim: Claim, tier: Tier, plan: Plan, trials: list[dict[str, Any]]) -
         "minutes": round(sum(t["minutes"] for t in trials), 2),
         "verdict": "PASS" if ruled and all(ruled) else "FAIL",
         "figures": figures,
+        **({"parts": parts} if parts else {}),
         "note": plan.note,
         "settings": plan.settings,
         "data": trials[0].get("data"),

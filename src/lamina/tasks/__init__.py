@@ -11,11 +11,13 @@ from lamina.core import Layer, NotStreamable, UserError
 from lamina.core.config import nearest
 from lamina.data import CannotTake, DataSet, view
 from lamina.data.view import Entry
+from lamina.models.wav2vec2 import Wav2Vec2
 from lamina.tasks.adversarial import Adversarial
 from lamina.tasks.answer import Answer
 from lamina.tasks.average import Averaged
 from lamina.tasks.classify import Classify
 from lamina.tasks.companion import DeeplySupervised, companion_paths
+from lamina.tasks.contrastive import Contrastive
 from lamina.tasks.ctc import Ctc, fits
 from lamina.tasks.denoise import Denoise
 from lamina.tasks.generate import Writer
@@ -28,14 +30,15 @@ from lamina.tasks.task import Batch, Metric, Task
 from lamina.tasks.translate import Translate
 
 __all__ = [
-    "TASKS", "Adversarial", "Answer", "Averaged", "Batch", "Classify", "Ctc", "DeeplySupervised", "Denoise",
-    "LanguageModel", "MaskedLM", "Metric", "Regress", "Span", "Task", "Teller", "Translate", "Writer", "divided",
-    "make", "search",
+    "TASKS", "Adversarial", "Answer", "Averaged", "Batch", "Classify", "Contrastive", "Ctc", "DeeplySupervised",
+    "Denoise", "LanguageModel", "MaskedLM", "Metric", "Regress", "Span", "Task", "Teller", "Translate", "Writer",
+    "divided", "make", "search",
 ]  # fmt: skip
 
 TASKS: dict[str, type[Task]] = {
     "classify": Classify, "regress": Regress, "answer": Answer, "lm": LanguageModel, "mlm": MaskedLM,
     "span": Span, "translate": Translate, "ctc": Ctc, "denoise": Denoise, "adversarial": Adversarial,
+    "contrastive": Contrastive,
 }  # fmt: skip
 
 
@@ -61,9 +64,11 @@ def make(
         _keeps_time(dataset, model)
     asked = _asked(dataset, entry)
     if asked == "ctc":
-        if entry.view != "sequence" or not isinstance(model, Layer):
+        if entry.view not in ("sequence", "waveform") or not isinstance(model, Layer):
             raise CannotTake(f"gives one answer an example; {dataset.name} asks for a row of labels")
         fits(dataset, model)
+    if asked == "contrastive" and not isinstance(model, Wav2Vec2):
+        raise CannotTake(f"masks no samples; {dataset.name} asks for what is masked")
     if dataset.task in ("denoise", "adversarial"):
         if entry.view != "sequence" or not isinstance(model, Layer):
             what = "the noise in each frame" if dataset.task == "denoise" else "all frames of new ones"

@@ -87,7 +87,7 @@ class Averaged(Task):
     def each(self, prediction: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         return self.average.each(prediction, batch)
 
-    def further(self, told: Iterable[tuple[Any, Batch]]) -> dict[str, float]:
+    def further(self, told: Iterable[tuple[Any, Batch]]) -> dict[str, Any]:
         return self.average.further(told)
 
     def identity(self) -> dict[str, Any]:

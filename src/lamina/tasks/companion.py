@@ -60,6 +60,14 @@ class DeeplySupervised(Task):
         """The task without companions: what is scored, saved and shipped."""
         return self._alone[0]
 
+    @property
+    def done(self) -> float:  # type: ignore[override]
+        return self.alone.done
+
+    @done.setter
+    def done(self, share: float) -> None:
+        self.alone.done = share
+
     def train(self, mode: bool = True) -> Self:
         self.alone.train(mode)
         return super().train(mode)

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
-from lamina.core import Config, Layer, Residual, Seq, Serial
+from lamina.core import Config, Identity, Layer, Residual, Seq, Serial
 from lamina.data import DataSet, View
 from lamina.layers import Embedding, Linear, SegmentEmbedding, ShortConv
 from lamina.layers.projection import Projection
@@ -31,9 +31,9 @@ class Task(nn.Module, ABC):
     """batch {"x", "y"[, "lengths"]} -> prediction [A,n_out], a row for each answer that is asked for.
 
     Frame and sequence models: stem [B,T,d_view] -> [B,T,d_in] (an embedding where the frames are tokens; of words, with
-    the sentence that they stand in), backbone [B,T,d_in] -> [B,T',d_out], the vectors of the answers by `pool`, head
-    [A,d_out] -> [A,n_out]. Image models (own_head) map images to [B,n_out] alone. One answer a row, A = B, unless a
-    task says otherwise.
+    the sentence that they stand in; nothing where the structure takes samples), backbone [B,T,d_in] -> [B,T',d_out],
+    the vectors of the answers by `pool`, head [A,d_out] -> [A,n_out]. Image models (own_head) map images to [B,n_out]
+    alone. One answer a row, A = B, unless a task says otherwise.
 
     taps > 0 puts a short convolution of so many taps behind the stem, in a residual: x + conv(x), causal.
 
@@ -74,8 +74,10 @@ class Task(nn.Module, ABC):
         found, count = self.each(prediction, batch)
         return found.sum(), count.sum()
 
-    def further(self, told: Iterable[tuple[Tensor, Batch]]) -> dict[str, float]:
-        """What else is worth knowing of the predictions over a part, by name; nothing unless a task says otherwise."""
+    def further(self, told: Iterable[tuple[Tensor, Batch]]) -> dict[str, Any]:
+        """What else is worth knowing of the predictions over a part, as plain JSON by name; nothing unless a task says
+        otherwise.
+        """
         return {}
 
     def identity(self) -> dict[str, Any]:
@@ -113,7 +115,9 @@ class Task(nn.Module, ABC):
 
 def _stem(view: View, width: int, taps: int) -> Layer:
     stem: Layer
-    if view.n_vocab is None:
+    if view.whole:
+        stem = Identity(view.d_in)
+    elif view.n_vocab is None:
         stem = Linear(view.d_in, width)
     elif view.separator is None:
         stem = Embedding(view.n_vocab, width)

@@ -114,7 +114,7 @@ def evaluate(task: Task, split: Split, batch_size: int = 512) -> float:
     return _score(task, task, split, batch_size, next(task.parameters()).device)
 
 
-def further(task: Task, split: Split, batch_size: int = 512) -> dict[str, float]:
+def further(task: Task, split: Split, batch_size: int = 512) -> dict[str, Any]:
     """What else the task says of a whole Split, in evaluation mode and without gradients."""
     return task.further(_told(task, split, batch_size, next(task.parameters()).device))
 
@@ -247,7 +247,7 @@ def identity_of(task: Task, dataset: DataSet, batches: object, settings: dict[st
         "weights": sum(p.numel() for p in task.parameters()),
         "data": dataset.name,
         "digest": dataset.digest,
-        "batches": "train" if batches is None else repr(batches),
+        "batches": "train" if (other := batches or dataset.masks) is None else repr(other),
         **task.identity(),
         **settings,
     }

@@ -73,7 +73,7 @@ class Order:
             ema = row.ema if self.ema is None else self.ema
             task = Averaged(task, ema) if ema else task
         if self.start is not None:
-            Start.read(self.start).put(task)
+            Start.read(self.start).put(task, dataset.rate)
         return task
 
     def alone(self) -> Order:
@@ -89,6 +89,15 @@ class Run:
     dataset: DataSet
     facts: dict[str, Any]
 
+    def part(self, name: str) -> Split:
+        """train, dev or test, or one of the further test parts, as in "snr=5"."""
+        held = self.dataset
+        parts = {"train": held.train, "dev": held.dev, "test": held.test}
+        parts |= {f"{held.probe}={n}": probe for n, probe in held.probes.items()}
+        if name not in parts:
+            raise UserError(f"unknown part {name!r}; known: {', '.join(parts)}")
+        return parts[name]
+
 
 def train_run(
     order: Order,
@@ -102,7 +111,8 @@ def train_run(
 
     Writes run.json (order, data, status running, done or diverged, result), checkpoints/, and at the end config.json
     and model.safetensors (the backbone, as `lamina.load` reads it), task.safetensors (stem and head), history.json and,
-    where the data are words, their tokenizer.json. Companion heads are not kept: they have done their work.
+    where the data are words, their tokenizer.json. result["further"] is what the task says of the dev part.
+    Companion heads are not kept: they have done their work.
     The same order resumes an unfinished run and returns a finished one; a folder of anything else is a UserError.
     """
     positive(steps=order.steps, lr=order.lr, batch_size=order.batch_size)
@@ -136,9 +146,10 @@ def train_run(
         "steps": len(history.loss),
         "seconds": round(history.seconds, 3),
         "params": sum(p.numel() for p in order.alone().build(dataset).parameters()),
+        "further": {},
     }
     if main:
-        _finish(out, order.alone().build(dataset), history, facts, dataset.vocabulary)
+        _finish(out, order.alone().build(dataset), history, facts, dataset)
     return facts
 
 
@@ -164,12 +175,15 @@ def _trainer(order: Order) -> Callable[..., History]:
     return OPTIMS[order.optim]
 
 
-def load_run(folder: str | Path) -> Run:
-    """The run that train_run left in a folder, with its weights; UserError where it is none, or is not finished."""
+def load_run(folder: str | Path, dataset: DataSet | None = None) -> Run:
+    """The run that train_run left in a folder, with its weights; UserError where it is none, or is not finished.
+
+    dataset: its data, where they are loaded already.
+    """
     folder = Path(folder)
     facts = _finished(folder)
     name = facts["order"]["data"]
-    dataset = data.load(name, _words_of(folder))
+    dataset = data.load(name, _words_of(folder)) if dataset is None else dataset
     if dataset.digest != facts["data"]["digest"]:
         raise UserError(f"{folder}: the data {name!r} has changed since this run was trained; train it again")
     return Run(_trained(folder, facts, dataset), dataset, facts)
@@ -235,10 +249,7 @@ def evaluate_run(run: Run, part: str) -> dict[str, Any]:
     """The task's metric on one part of the run's data: {"part", "metric", "better", "score", "examples"}, and what
     else the task says of it.
     """
-    if part not in ("train", "dev", "test"):
-        raise UserError(f"unknown part {part!r}; known: train, dev, test")
-    split = getattr(run.dataset, part)
-    metric = run.task.metric
+    split, metric = run.part(part), run.task.metric
     score = evaluate(run.task, split)
     found = {"part": part, "metric": metric.name, "better": metric.better, "score": score, "examples": len(split)}
     return found | further(run.task, split)
@@ -264,7 +275,8 @@ def _claim(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
     found = checkpoint.read_json(out / RUN)
     check_schema(found.get("schema"), str(out / RUN))
     usual = {f.name: f.default for f in fields(Order)}  # what a run of before such a key was asked for
-    for group, other in (("order", usual), ("data", {})):
+    heard = {key: asked["data"].get(key) for key in ("features", "scale")}  # equal where the digests are
+    for group, other in (("order", usual), ("data", heard)):
         for key, mine in asked[group].items():
             theirs = found.get(group, {}).get(key, other.get(key))
             if theirs != mine:
@@ -274,7 +286,7 @@ def _claim(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
     return found
 
 
-def _finish(out: Path, task: Task, history: History, facts: dict[str, Any], vocabulary: Vocabulary | None) -> None:
+def _finish(out: Path, task: Task, history: History, facts: dict[str, Any], dataset: DataSet) -> None:
     """Writes what outlasts the checkpoints; run.json last, for it says that the rest is there.
 
     The weights come from the last checkpoint, which is whole also where the task is in shards.
@@ -289,7 +301,9 @@ def _finish(out: Path, task: Task, history: History, facts: dict[str, Any], voca
         part = out / f"{AROUND}.part"
         save_file({name: t for name, t in weights.items() if not name.startswith("backbone.")}, part)
         os.replace(part, out / AROUND)
-        if vocabulary is not None:
-            vocabulary.save(out)
+        if dataset.vocabulary is not None:
+            dataset.vocabulary.save(out)
+    if not history.diverged:
+        facts["result"]["further"] = further(task.eval(), dataset.dev)
     checkpoint.write_json(out / HISTORY, {"schema": SCHEMA, **history.as_dict()})
     checkpoint.write_json(out / RUN, facts)

@@ -15,10 +15,14 @@ from lamina.data.vocabulary import Vocabulary
 from lamina.interop import Pretrained
 from lamina.interop import load as load_folder
 from lamina.interop.files import read_config
-from lamina.tasks import Task
+from lamina.models.wav2vec2 import Wav2Vec2
+from lamina.tasks import Ctc, Task
+from lamina.train.checkpoint import read_json
 
-__all__ = ["AROUND", "Start"]
+__all__ = ["AROUND", "Start", "hold"]
 
+MASKS = ("mask", "span", "mask_channels")  # keys of wav2vec2 that no weight depends on
+STILL = 0.25  # of fine-tuning
 AROUND = "task.safetensors"  # of a run: what stands around the backbone
 
 
@@ -29,45 +33,80 @@ class Start:
     folder: Path
     model: str
     keys: dict[str, Any]
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | None  # None where it hears samples
     weights: dict[str, Tensor]  # "stem.<weight>" and "backbone.<weight>"
+    rate: int | None = None  # of those samples, where it is known
 
     @classmethod
     def read(cls, folder: str | Path) -> Start:
-        """From a run that was trained on words, or a BERT in the Hugging Face layout with its tokenizer."""
+        """From a run that was trained on words, or a BERT in the Hugging Face layout with its tokenizer; from a run of
+        wav2vec2, or such a folder.
+        """
         folder = Path(folder)
+        rate: int | None = None
         if "schema" in read_config(folder):
             backbone = models.load(folder)
             if not (folder / AROUND).is_file():
                 raise UserError(f"{folder}: holds no {AROUND}; give the folder that `lamina train` wrote")
             stem = {name: t for name, t in load_file(folder / AROUND).items() if name.startswith("stem.")}
+            rate = read_json(folder / "run.json").get("data", {}).get("rate")
         else:
-            pretrained = load_folder(folder)
+            # samples come as they are; their processor, too, levels them unless its file says otherwise
+            options = {"level": _levels(folder)} if read_config(folder).get("model_type") == "wav2vec2" else {}
+            pretrained = load_folder(folder, **options)
             assert isinstance(pretrained, Pretrained)
             (_, first), (_, body), *_ = pretrained.children_in_order()
             backbone = cast(nn.Module, body)
             stem = {f"stem.{name}": t for name, t in first.state_dict().items()}
-        if "stem.segments.weight" not in stem:
-            raise UserError(f"{folder}: its {backbone.name} was not trained on words; give one of mlm or a BERT")
+        hears = backbone.name == "wav2vec2"
+        if not hears and "stem.segments.weight" not in stem:
+            raise UserError(
+                f"{folder}: its {backbone.name} was not trained on words; give one of mlm, a BERT or a wav2vec2"
+            )
         config = cast(Config, backbone.config)
         body_weights = {f"backbone.{name}": t for name, t in backbone.state_dict().items()}
         keys = config.model_dump(mode="json")
-        return cls(folder, str(backbone.name), keys, Vocabulary.read(folder), stem | body_weights)
+        words = None if hears else Vocabulary.read(folder)
+        return cls(folder, str(backbone.name), keys, words, stem | body_weights, rate)
 
     def agreed(self, model: str, keys: dict[str, Any]) -> dict[str, Any]:
         """Its keys, which are those of the new run; UserError where another model or other keys are asked for."""
         if model != self.model:
             raise UserError(f"{self.folder}: holds a {self.model}, not a {model}; train that")
+        free = MASKS if self.model == "wav2vec2" else ()
         for key, value in keys.items():
-            if self.keys.get(key) != value:
+            if self.keys.get(key) != value and key not in free:
                 raise UserError(f"{key}={value}: {self.folder} has {key}={self.keys.get(key)}; leave it out")
-        return self.keys
+        return self.keys | keys
 
-    def put(self, task: Task) -> None:
-        """Its weights into a task of the same structure and words; the head stays as it is."""
+    def put(self, task: Task, rate: int | None = None) -> None:
+        """Its weights into a task of the same structure and words, on sounds of that rate; the head stays as it is.
+
+        What hears samples is held still (`hold`).
+        """
+        if rate != self.rate and None not in (rate, self.rate):
+            raise UserError(f"{self.folder}: was trained at {self.rate} Hz, not {rate}; pretrain at that rate")
         mine = task.state_dict()
         for name, tensor in self.weights.items():
             if name not in mine or mine[name].shape != tensor.shape:
                 has = list(mine[name].shape) if name in mine else "no such weight"
                 raise UserError(f"{self.folder}: {name} has shape {list(tensor.shape)}, the new task {has}")
         task.load_state_dict(self.weights, strict=False)
+        hold(task)
+
+
+def hold(task: Task) -> None:
+    """In fine-tuning, convolutions over samples stay as they were pretrained for the first quarter of the steps.
+
+    The paper never trains them again (Baevski et al. 2020, section 4.3); after little pretraining they have more to
+    learn.
+    """
+    if isinstance(task, Ctc) and isinstance(task.backbone, Wav2Vec2):
+        task.still = STILL
+        for p in task.backbone.get_submodule("0").parameters():
+            p.no_weight_decay = True  # type: ignore[attr-defined]
+
+
+def _levels(folder: Path) -> bool:
+    path = folder / "preprocessor_config.json"
+    return bool(read_json(path).get("do_normalize", True)) if path.is_file() else True

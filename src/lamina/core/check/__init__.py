@@ -19,12 +19,12 @@ from lamina.core.check.laws_grad import grad
 from lamina.core.check.laws_graph import StepGraph, compile_, export, onnx
 from lamina.core.check.laws_mode import aging, config, mode, reason
 from lamina.core.check.laws_state import pure, save, state
-from lamina.core.check.laws_stream import absent, chunks, flush, hold
+from lamina.core.check.laws_stream import absent, chunks, flush, hold, rows
 from lamina.core.check.policy import LawError, Skipped
 from lamina.core.check.run import LAWS, Result, check_law, check_layer, choose, parametrize
 
 __all__ = [
     "LAWS", "Case", "Law", "LawError", "Result", "Skipped", "StepGraph", "absent", "aging", "batch", "causal",
     "check_law", "check_layer", "choose", "chunks", "compile_", "config", "export", "flush", "grad", "hold", "mode",
-    "onnx", "padding", "parametrize", "pure", "reason", "save", "shapes", "state",
+    "onnx", "padding", "parametrize", "pure", "reason", "rows", "save", "shapes", "state",
 ]  # fmt: skip

@@ -1,13 +1,14 @@
-"""Laws of the streaming form: chunks, flush, hold, absent."""
+"""Laws of the streaming form: chunks, flush, hold, rows, absent."""
 
 from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lamina.core import state as trees
 from lamina.core.check.case import Case, caches, poisoned, widened, widened_seq
@@ -16,7 +17,7 @@ from lamina.core.check.policy import LawError, bit_equal
 from lamina.core.layer import State
 from lamina.core.seq import Seq
 
-__all__ = ["absent", "chunks", "flush", "hold"]
+__all__ = ["absent", "chunks", "flush", "hold", "rows"]
 
 SPLITS = 12  # random splits of `chunks`, besides the fixed ones
 
@@ -115,26 +116,70 @@ def flush(case: Case) -> None:
 @law()
 def hold(case: Case) -> None:
     """Rows paused with state.hold at different times give what they give alone"""
-    block, rows = case.spec.block, 3
+    rows = 3
+    memory = case.memory(rows)
+    state = case.start(case.layer, rows, memory)
+
+    def advance(frames: Seq, paused: Tensor) -> Seq:
+        nonlocal state
+        y, new = case.steps(case.layer, frames, state=state, memory=memory)
+        state = trees.hold(state, new, paused)
+        return y
+
+    _out_of_step(case, memory, advance, "rows paused at random")
+
+
+@law()
+def rows(case: Case) -> None:
+    """Rows stepped in place with step_rows at different times give what they give alone; the others stay as they are"""
+    memory, at = case.memory(3), [2, 0, 3]  # where the three lie in a batch of four
+    begin = case.start(case.layer, 3, memory)
+    state = trees.map_tensors(lambda t: t[[1, 0, 0, 2]].clone(), begin)
+    nobody = trees.gather(trees.map_tensors(_spoiled, state), [1])
+    trees.put(state, torch.tensor([1]), nobody)
+
+    def advance(frames: Seq, paused: Tensor) -> Seq:
+        on = (~paused).nonzero().flatten().flip(0)  # not in the order of the batch
+        part = Seq(frames.values[on], frames.mask[on])
+        heard = None if memory is None else Seq(memory.values[on], memory.mask[on])
+        y = case.layer.step_rows(part, state, torch.tensor(at)[on], heard)
+        values = y.values.new_zeros(3, *y.values.shape[1:])
+        return Seq(values.index_copy(0, on, y.values), y.mask.new_zeros(3, y.mask.shape[1]).index_copy(0, on, y.mask))
+
+    _out_of_step(case, memory, advance, "some rows stepped in place")
+    for name, tensor in trees.flatten(trees.gather(state, [1])).items():
+        if not torch.equal(tensor.nan_to_num(7.0), trees.flatten(nobody)[name].nan_to_num(7.0)):
+            raise LawError(
+                "a row that was not stepped has changed (some rows stepped in place)", tensor=f"state {name}"
+            )
+
+
+def _spoiled(tensor: Tensor) -> Tensor:
+    return torch.full_like(tensor, torch.nan) if tensor.is_floating_point() else torch.ones_like(tensor)
+
+
+def _out_of_step(case: Case, memory: Seq | None, advance: Callable[[Seq, Tensor], Seq], about: str) -> None:
+    """Three rows whose streams are paused at random; advance steps a block of those that are not."""
+    block, count = case.spec.block, 3
     lengths = [case.frames, max(1, case.frames // 2), case.frames]
-    x, memory = case.inputs(lengths, seed=7), case.memory(rows)
+    x = case.inputs(lengths, seed=7)
     fed = case.followed(x)
     total = fed.mask.shape[1] // block
     generator = torch.Generator().manual_seed(8)
-    at = [0] * rows
-    parts: list[list[Seq]] = [[] for _ in range(rows)]
-    state = case.start(case.layer, rows, memory)
+    at = [0] * count
+    parts: list[list[Seq]] = [[] for _ in range(count)]
     while min(at) < total:
-        paused = torch.rand(rows, generator=generator) < 0.4
+        paused = torch.rand(count, generator=generator) < 0.4
         paused |= torch.tensor([a >= total for a in at])
+        if bool(paused.all()):
+            continue
         now = [min(a, total - 1) * block for a in at]
         frames = Seq(
             torch.stack([fed.values[r, t : t + block] for r, t in enumerate(now)]),
             torch.stack([fed.mask[r, t : t + block] for r, t in enumerate(now)]),
         )
-        y, new = case.steps(case.layer, frames, state=state, memory=memory)
-        state = trees.hold(state, new, paused)
-        for r in range(rows):
+        y = advance(frames, paused)
+        for r in range(count):
             if not paused[r]:
                 parts[r].append(Seq(y.values[r : r + 1], y.mask[r : r + 1]))
                 at[r] += 1
@@ -143,7 +188,7 @@ def hold(case: Case) -> None:
     joined = [Seq.cat(p) for p in parts]
     out = Seq(torch.cat([p.values for p in joined]), torch.cat([p.mask for p in joined]))
     delay = case.spec.delay
-    case.agree(out.slice(delay, delay + truth.mask.shape[1]), truth, ref, f"rows paused at random, lengths {lengths}")
+    case.agree(out.slice(delay, delay + truth.mask.shape[1]), truth, ref, f"{about}, lengths {lengths}")
 
 
 @law()

@@ -12,9 +12,9 @@ from lamina.ops.registry import Impl, Op
 __all__ = ["gru", "lstm", "rnn"]
 
 States = tuple[Tensor, ...]
-_LSTM = Op("lstm", Impl("aten", aten.lstm, aten.refuses), Impl("ref", ref.lstm, traces=True))
-_GRU = Op("gru", Impl("aten", aten.gru, aten.refuses), Impl("ref", ref.gru, traces=True))
-_RNN = Op("rnn", Impl("aten", aten.rnn, aten.refuses), Impl("ref", ref.rnn, traces=True))
+_LSTM = Op("lstm", Impl("aten", aten.lstm, aten.refuses, aten.yields), Impl("ref", ref.lstm, traces=True))
+_GRU = Op("gru", Impl("aten", aten.gru, aten.refuses, aten.yields), Impl("ref", ref.gru, traces=True))
+_RNN = Op("rnn", Impl("aten", aten.rnn, aten.refuses, aten.yields), Impl("ref", ref.rnn, traces=True))
 
 
 def lstm(

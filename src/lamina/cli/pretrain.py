@@ -1,0 +1,92 @@
+"""lamina pretrain: a structure on speech without its text, into a run folder that lamina train --from goes on with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("pretrain")(pretrain)
+
+
+def pretrain(
+    model: Annotated[str, typer.Argument(help="wav2vec2.")],
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            help=(
+                "Speech, several sources together: folders with sounds, manifests FILE.jsonl with an audio a line, "
+                "librispeech_unlabelled, or sets with texts, which are left unread: espeak_strings, digit_strings, "
+                "speechocean762."
+            )
+        ),
+    ],
+    steps: Annotated[int, typer.Option(help="Updates of the weights.")] = 5000,
+    lr: Annotated[float, typer.Option(help="Highest learning rate; warm-up before it, a cosine behind it.")] = 1e-3,
+    seed: Annotated[int, typer.Option(help="First weights, order of the data, masks, codes.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Sounds an update, of all processes together.")] = 16,
+    seconds: Annotated[float, typer.Option(help="Longer sounds are cut into pieces of at most so many.")] = 8.0,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A key of the model, or of pretraining: d_model=128, n_codes=64. Repeat."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; default runs/pretrain-MODEL-DATA.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Pretrain on speech without its text.
+
+    Spans of each sound are masked, and the code of what stood there is told from those of other frames. The run folder
+    is one of lamina train's; the same command goes on with a run that was interrupted.
+
+    lamina pretrain wav2vec2 my/recordings
+
+    lamina pretrain wav2vec2 librispeech_unlabelled speechocean762 --steps 20000 --set d_model=256
+
+    then lamina train wav2vec2 speechocean762 --from runs/pretrain-wav2vec2-librispeech_unlabelled+speechocean762
+    """
+    from lamina import data as sets
+    from lamina import models
+    from lamina.cli.train import keys_of, progress
+    from lamina.core import UserError
+    from lamina.train import Order, train_run
+
+    row = models.find(model)
+    if row.view != "waveform":
+        known = ", ".join(name for name, one in models.MODELS.items() if one.view == "waveform")
+        raise UserError(f"{row.name}: learns nothing from speech without its text; these do: {known}")
+    name = f"unlabelled:{'+'.join(data)},seconds={seconds:g}"
+    dataset = sets.load(name)
+    order = Order(row.name, keys_of(key or []), sets.where(name), steps, lr, seed, batch_size)
+    folder = out or Path("runs") / f"pretrain-{row.name}-{'+'.join(Path(one).stem for one in data)}"
+    with progress(steps, as_json) as (tell, note):
+        on_step = tell and (lambda step, loss: tell(step, f"loss {loss:.4f}"))
+        facts = train_run(order, dataset, folder, on_step=on_step, on_note=note)
+    if int(os.environ.get("RANK", "0")) == 0:
+        typer.echo(_said(facts, row.name, folder, as_json))
+        if facts["status"] == "diverged":
+            raise typer.Exit(1)
+
+
+def _said(facts: dict[str, Any], name: str, folder: Path, as_json: bool) -> str:
+    """What the run came to, for people or as JSON."""
+    import json
+
+    result = facts["result"]
+    if as_json:
+        return json.dumps({"run": str(folder), "status": facts["status"], "model": name, **result})
+    if facts["status"] == "diverged":
+        return (
+            f"{name}: the loss was NaN or inf at step {result['steps']}; the weights before it are kept in {folder}; "
+            "try a lower --lr"
+        )
+    return (
+        f"{name}: {100 * result['dev']:.1f} % of the masked frames of dev are told from the others, "
+        f"{result['params']:,} weights, {result['seconds']:.1f} s, in {folder}\n"
+        f"next: lamina eval {folder}; lamina train {name} DATA --from {folder}"
+    )

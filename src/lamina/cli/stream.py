@@ -1,0 +1,133 @@
+"""lamina stream: live captions of a microphone, a file at the pace of speech, or raw samples on stdin."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lamina.cli._decoder import BEAM, HOT, LM, decoder_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lamina.speech import Recogniser
+    from lamina.speech.listeners import Caption
+
+__all__ = ["register"]
+
+QUIET = 0.8  # seconds behind a word that end a line
+DIM, PLAIN, CLEAR = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("stream")(stream)
+
+
+def stream(
+    run: Annotated[Path, typer.Argument(help="A run of speech with text, or a bundle of it.")],
+    source: Annotated[
+        str | None, typer.Argument(help="A sound file, or - for raw samples; default microphone.")
+    ] = None,
+    rate: Annotated[int | None, typer.Option(help="Of raw samples (s16le, mono), Hz; default the run's.")] = None,
+    beam: Annotated[int | None, typer.Option(help=BEAM)] = None,
+    lm: Annotated[Path | None, typer.Option(help=LM)] = None,
+    hot: Annotated[str | None, typer.Option(help=HOT)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the text and the latencies as JSON.")] = False,
+) -> None:
+    """Show what is said while it is said.
+
+    What may still change is dim. Ctrl-C ends; three latencies stand on stderr at the end: algorithmic (sound that must
+    be heard first), compute (of a piece of sound), emission (from a word's end until it stood there to stay).
+
+    lamina stream RUN
+
+    lamina stream RUN talk.wav
+
+    arecord -q -f S16_LE -r 16000 -t raw | lamina stream RUN - --rate 16000
+    """
+    from lamina.core import UserError
+    from lamina.speech import Recogniser
+    from lamina.speech.live import Latencies, captions
+
+    recogniser = Recogniser.of_run(run)
+    if recogniser.streams is not None:
+        raise UserError(f"{run}: does not stream ({recogniser.streams}); lamina transcribe hears files whole")
+    decoder = decoder_of(recogniser, beam, lm, hot)
+    latencies = Latencies(1e3 * float(recogniser.latency))
+    line, last = _Line(quiet=as_json), None
+    with contextlib.suppress(KeyboardInterrupt):  # the end of a microphone
+        for last in captions(recogniser, _sounds(recogniser, source, rate), latencies, decoder):
+            line.show(last)
+    line.end()
+    figures = latencies.figures()
+    if as_json:
+        text, seconds = (last.stable, last.seconds) if last else ("", 0.0)
+        typer.echo(json.dumps({"run": str(run), "text": text, "seconds": round(seconds, 3), **figures}))
+    elif last is not None:
+        print(_told(figures), file=sys.stderr)
+
+
+def _sounds(recogniser: Recogniser, source: str | None, rate: int | None) -> Iterator[Tensor]:
+    from lamina.cli._sounds import file_at_pace, microphone, raw
+    from lamina.core import UserError
+
+    piece = recogniser.layer.stream_spec().block / recogniser.rate
+    if rate is not None and source != "-":
+        raise UserError("--rate is of raw samples on stdin; leave it out, or give - as the source")
+    if rate is not None and rate < 1:
+        raise UserError(f"--rate {rate}: give samples a second, such as 16000")
+    if source == "-":
+        return raw(sys.stdin.buffer, rate or recogniser.rate, recogniser.rate, piece)
+    return microphone(recogniser.rate, piece) if source is None else file_at_pace(Path(source), recogniser.rate, piece)
+
+
+def _told(figures: dict[str, float | None]) -> str:
+    compute = "/".join(f"{figures[f'compute_p{p}_ms']:.3g}" for p in (50, 95, 99))
+    emission = figures["emission_p50_ms"]
+    emitted = "no word" if emission is None else f"{emission:.3g} ms"
+    return f"algorithmic {figures['algorithmic_ms']:.3g} ms, compute p50/p95/p99 {compute} ms, emission {emitted}"
+
+
+class _Line:
+    """One line of the terminal, its end where the text is wider; a pause in speech begins another. Elsewhere than on a
+    terminal: the stable text as it comes.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self.live = quiet, sys.stdout.isatty()
+        self.begun = self.told = 0  # characters of the stable text in lines that have ended, and those written
+
+    def show(self, caption: Caption) -> None:
+        if self.quiet:
+            return
+        silent = bool(caption.words) and not caption.provisional.strip()
+        silent = silent and caption.seconds - caption.words[-1].end >= QUIET
+        if self.live:
+            stable = caption.stable[self.begun :].lstrip()
+            wide = shutil.get_terminal_size().columns - 1
+            more = caption.provisional[:wide]
+            _say(f"{CLEAR}{stable[-max(1, wide - len(more)) :]}{DIM}{more}{PLAIN}")
+        else:
+            text = caption.stable[self.told :]
+            _say(text.lstrip() if self.told == self.begun else text)
+        self.told = len(caption.stable)
+        if silent and self.told > self.begun:
+            _say("\n")
+            self.begun = self.told
+
+    def end(self) -> None:
+        if not self.quiet and (self.told > self.begun):
+            _say("\n")
+
+
+def _say(text: str) -> None:
+    code = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(code, "replace").decode(code))
+    sys.stdout.flush()

@@ -1,0 +1,143 @@
+"""The comparison of recognisers: every training with its test part scored, the peer, and the table of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import lamina
+from lamina import data as sets
+from lamina.compare.budget import solve
+from lamina.compare.folder import Folder
+from lamina.compare.speech import peer
+from lamina.compare.speech.studies import Study
+from lamina.core.config import UserError
+from lamina.data import DataSet, Split
+from lamina.data.digit_strings import judged
+from lamina.data.vary import CLEAN
+from lamina.tasks import Task
+from lamina.train import Order, evaluate, load_run, train_run
+from lamina.train.loop import further
+from lamina.train.machine import environment
+
+__all__ = ["compare_speech"]
+
+Stage = Callable[[str, int, int], object]
+"""What is being done, how much of it, of how much."""
+
+
+def compare_speech(
+    name: str, study: Study, seeds: int, out: str | Path, *, fresh: bool = False, stage: Stage = lambda *_: None
+) -> dict[str, Any]:
+    """Runs or resumes a study of that name in the folder `out` and gives what results.json then says.
+
+    Every structure is trained from `seeds` first weights, seed 0 on. trials/MODEL-SEED are run folders, as `lamina
+    train` writes them; the test part is looked at once, after the last update.
+    """
+    folder = Folder(out)
+    dataset = sets.load(study.data)
+    with folder.claimed(fresh=fresh):
+        _same(folder, {"study": name, **asdict(study), "digest": dataset.digest})
+        trials = [_trial(study, model, seed, dataset, folder, stage) for model in study.models for seed in range(seeds)]
+        rows = [_row(model, [t for t in trials if t["model"] == model]) for model in study.models]
+        if study.peer:
+            rows.append(_row(peer.NAME, [_peer(dataset, folder, stage)]))
+        results = {
+            "schema": 1, "lamina": lamina.__version__, "name": name, "says": study.says, "data": dataset.describe(),
+            "settings": asdict(study), "seeds": seeds, "columns": list(rows[0]["scores"]), "rows": rows,
+            "env": environment(),
+        }  # fmt: skip
+        folder.write("results", results)
+    return results
+
+
+def _same(folder: Folder, asked: dict[str, Any]) -> None:
+    found = folder.read("plan")
+    if found is None:
+        folder.write("plan", asked)
+        return
+    for key, mine in asked.items():
+        if key != "models" and found.get(key) != mine:
+            raise UserError(
+                f"{folder.path}: holds another comparison ({key} {found.get(key)}, here {mine}); choose another --out, "
+                "or --fresh to replace it"
+            )
+
+
+def _trial(study: Study, model: str, seed: int, dataset: DataSet, folder: Folder, stage: Stage) -> dict[str, Any]:
+    """One training and its scores: those kept in the folder, or new ones."""
+    where = f"trials/{model}-{seed}"
+    found = folder.read(where)
+    if found is not None:
+        return found
+    keys = solve(model, dataset, study.params, study.models[model]).required(model, study.params).keys
+    order = Order(model, keys, sets.where(study.data), study.steps, study.lr, seed, study.batch_size)
+    words = f"{model}, seed {seed}"
+    facts = train_run(order, dataset, folder.path / where, on_step=lambda step, _: stage(words, step, study.steps))
+    result = facts["result"]
+    found = {"model": model, "seed": seed, "weights": result["params"], "seconds": result["seconds"],
+             "dev": result["dev"], "status": facts["status"], "scores": {}}  # fmt: skip
+    if facts["status"] == "done":
+        found["scores"] = scores(load_run(folder.path / where, dataset).task, dataset)
+    folder.write(where, found)
+    return found
+
+
+def scores(task: Task, dataset: DataSet) -> dict[str, dict[str, Any]]:
+    """What each part to judge by came to, by name; rates in percent, with the interval of its utterances where there is
+    one: {"CER": {"rate", "low", "high"}}, "CER 5 dB", ... or {"accuracy": {"rate"}}.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for words, split in parts(dataset).items():
+        if dataset.task == "ctc":
+            told = further(task, split)
+            found |= {f"{kind.upper()}{words}": percent(told[kind]) for kind in ("cer", "wer")}
+        else:
+            found[f"{task.metric.name}{words}"] = {"rate": 100 * evaluate(task, split)}
+    return found
+
+
+def parts(dataset: DataSet) -> dict[str, Split]:
+    """The parts to judge by, by what is added to a column's name: the test part, or its versions in noise."""
+    if dataset.probe != "snr":
+        return {"": dataset.test}
+    return {" clean" if snr >= CLEAN else f" {snr} dB": split for snr, split in dataset.probes.items()}
+
+
+def percent(errors: dict[str, Any]) -> dict[str, float]:
+    """The rate of `speech.score` with its interval, in percent."""
+    return {key: 100 * errors[key] for key in ("rate", "low", "high")}
+
+
+def _peer(dataset: DataSet, folder: Folder, stage: Stage) -> dict[str, Any]:
+    """The peer's scores, a record for each noise: those kept in the folder, or new ones."""
+    heard: dict[str, dict[str, float]] = {}
+    for snr, words in zip(dataset.probes, parts(dataset), strict=True):
+        where = f"trials/{peer.NAME}-{snr}"
+        found = folder.read(where)
+        if found is None:
+            stage(f"{peer.NAME} on the same strings{words}", 0, 0)
+            found = asdict(peer.digits(judged(0, snr)))
+            folder.write(where, found)
+        heard |= {f"{kind.upper()}{words}": percent(found[kind]) for kind in ("cer", "wer")}
+    return {"model": peer.NAME, "weights": None, "seconds": None, "status": "done", "scores": heard}
+
+
+def _row(model: str, trials: list[dict[str, Any]]) -> dict[str, Any]:
+    """The means and spreads over the seeds of a structure; None where a training diverged."""
+    whole = all(trial["status"] == "done" for trial in trials)
+    spread: dict[str, Any] = {}
+    for column in trials[0]["scores"] if whole else ():
+        rates = [trial["scores"][column]["rate"] for trial in trials]
+        spread[column] = {
+            "mean": fmean(rates), "sd": stdev(rates) if len(rates) > 1 else None, "seeds": rates,
+            "intervals": [[t["scores"][column].get("low"), t["scores"][column].get("high")] for t in trials],
+        }  # fmt: skip
+    seconds = [trial["seconds"] for trial in trials if trial["seconds"] is not None]
+    return {
+        "model": model, "weights": trials[0]["weights"], "minutes": fmean(seconds) / 60 if seconds else None,
+        "status": "done" if whole else "diverged", "scores": spread,
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Deployment: a trained network where it is used."""

@@ -1,0 +1,257 @@
+"""Engine: the one thread that computes. All streams that have sound go through the network together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter, sleep
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lamina.core import UserError
+from lamina.deploy.serve import sound
+from lamina.deploy.serve.meters import Meters
+from lamina.deploy.serve.protocol import Hello, Problem, decoded
+from lamina.deploy.serve.seal import Saved, opened, sealed
+from lamina.speech.listeners import Caption, Listeners
+
+__all__ = ["Answer", "Engine", "Heard", "Ready", "SavedStream", "Stream"]
+
+log = logging.getLogger("lamina.serve")
+TURN = 0.2  # seconds of a stream's sound in one tick: who sends a file does not make the others wait for all of it
+REST = 0.01  # seconds at most between two ticks, twice what the last one took: more rows gather, and all else gets on
+Ask = Literal["join", "save", "end", "leave"]
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A message of sound: its bytes, its seconds, and when its last byte had come."""
+
+    data: bytes
+    seconds: float
+    at: float
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The stream has a row; samples: of the client's that a resumed one has heard; delay: of its resampler, seconds."""
+
+    samples: int
+    delay: float
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A caption, and when the oldest message that it answers had come."""
+
+    caption: Caption
+    at: float
+
+
+@dataclass(frozen=True)
+class SavedStream:
+    """A sealed stream, and how many of the client's samples it has heard."""
+
+    data: bytes
+    samples: int
+
+
+Answer = Ready | Heard | SavedStream | Problem
+
+
+@dataclass(eq=False)
+class Stream:
+    """One client. Its inbox is filled by `Engine.put`; all else is the engine's own."""
+
+    hello: Hello
+    tell: Callable[[Answer], None]
+    inbox: deque[Sound | Ask] = field(default_factory=deque)
+    waiting: float = 0.0  # seconds of sound in the inbox
+    row: int | None = None
+    resampler: Any = None
+    over: bool = False
+
+
+class Engine:
+    """Rows of one `Listeners`, moved by one thread: a tick takes what has come and hands every stream its answers.
+
+        engine = Engine(listeners, meters, token)
+        engine.start(deliver)       # deliver([(stream, answer), ...]) is called in the thread, once a tick
+        engine.put(stream, "join"); engine.put(stream, Sound(...)); engine.put(stream, "leave")
+
+    What fails, fails for its stream alone; where a whole step fails, for the streams in it. The thread goes on.
+    """
+
+    def __init__(self, listeners: Listeners, meters: Meters, token: str | None = None, threads: int = 1) -> None:
+        self.listeners, self.meters, self.token, self.threads = listeners, meters, token, threads
+        self.rate = listeners.recogniser.rate
+        self.wake = threading.Condition()
+        self.busy: dict[Stream, None] = {}  # in the order of their first item
+        self.ending = False
+        self.since: float | None = None  # when the tick that runs now began
+        self.thread = threading.Thread(target=self._run, name="lamina-engine", daemon=True)
+
+    def warm(self) -> None:
+        """One stream from its beginning to its end, so that no listener waits for kernels to be compiled."""
+        row = self.listeners.join()
+        self.listeners.push({row: torch.zeros(self.rate)})
+        self.listeners.finish(row)
+        self.listeners.leave(row)
+
+    def start(self, deliver: Callable[[list[tuple[Stream, Answer]]], object]) -> None:
+        self.deliver = deliver
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread behind its tick."""
+        with self.wake:
+            self.ending = True
+            self.wake.notify()
+        self.thread.join(10)
+
+    def put(self, stream: Stream, item: Sound | Ask) -> float:
+        """Hands over the next item of a stream; returns the seconds of its sound that now wait."""
+        with self.wake:
+            if item == "leave":
+                stream.inbox.clear()
+                stream.waiting = 0.0
+            stream.inbox.append(item)
+            stream.waiting += item.seconds if isinstance(item, Sound) else 0.0
+            self.busy[stream] = None
+            self.wake.notify()
+            return stream.waiting
+
+    def _run(self) -> None:
+        torch.set_num_threads(self.threads)
+        rested = 0.0
+        while True:
+            with self.wake:
+                self.wake.wait_for(lambda: self.busy or self.ending)
+                if self.ending:
+                    return
+            sleep(max(0.0, rested - perf_counter()))
+            with self.wake:
+                streams, self.busy = list(self.busy), {}
+                work = [(stream, *self._taken(stream)) for stream in streams]
+            self.since = perf_counter()
+            answers = self._tick(work)
+            ended = perf_counter()
+            self.meters.tick.observe(ended - self.since)
+            rested = ended + min(REST, 2 * (ended - self.since))
+            self.since = None
+            if answers:
+                self.deliver(answers)
+
+    def _taken(self, stream: Stream) -> tuple[list[Sound], Ask | None]:
+        """The sound of one turn, and what was asked behind it; what remains keeps the stream busy."""
+        sounds: list[Sound] = []
+        ask: Ask | None = None
+        inbox, turn = stream.inbox, 0.0
+        while inbox and ask is None and turn < TURN:
+            item = inbox.popleft()
+            if isinstance(item, Sound):
+                sounds.append(item)
+                turn += item.seconds
+            else:
+                ask = item
+        stream.waiting -= turn
+        if inbox:
+            self.busy[stream] = None
+        return sounds, ask
+
+    def _tick(self, work: list[tuple[Stream, list[Sound], Ask | None]]) -> list[tuple[Stream, Answer]]:
+        answers: list[tuple[Stream, Answer]] = []
+        came: dict[int, tuple[Stream, Tensor, float]] = {}
+        for stream, sounds, _ in work:
+            if sounds and not stream.over:
+                answers += self._guarded(stream, self._heard, sounds, came)
+        answers += self._push(came)
+        for stream, _, ask in work:
+            if ask is not None and not stream.over:
+                answers += self._guarded(stream, self._asked, ask)
+        return answers
+
+    def _heard(self, stream: Stream, sounds: list[Sound], came: dict[int, tuple[Stream, Tensor, float]]) -> list[Any]:
+        """Puts a turn's samples at the model's rate among those that came, and when the oldest had come."""
+        assert stream.row is not None
+        x = sound.samples(b"".join(one.data for one in sounds), stream.hello.format)
+        came[stream.row] = stream, torch.from_numpy(stream.resampler.push(x)), sounds[0].at
+        return []
+
+    def _push(self, came: dict[int, tuple[Stream, Tensor, float]]) -> list[tuple[Stream, Answer]]:
+        if not came:
+            return []
+        try:
+            captions = self.listeners.push({row: x for row, (_, x, _) in came.items()})
+        except Exception as error:
+            log.exception("a step failed")
+            return [answer for stream, _, _ in came.values() for answer in self._failed(stream, _internal(error))]
+        self.meters.ticks.inc()
+        self.meters.rows.observe(len(came))
+        self.meters.sound.inc(sum(len(x) for _, x, _ in came.values()) / self.rate)
+        return [(stream, Heard(captions[row], at)) for row, (stream, _, at) in came.items()]
+
+    def _asked(self, stream: Stream, ask: Ask) -> list[tuple[Stream, Answer]]:
+        if ask == "join":
+            return self._join(stream)
+        if ask == "leave":
+            self._leave(stream)
+            return []
+        assert stream.row is not None
+        if ask == "save":
+            r = stream.resampler
+            saved = Saved(self.listeners.save(stream.row), r.rate, r.heard, r.given, r.tail)
+            return [(stream, SavedStream(sealed(saved, self.token), r.heard))]
+        at = perf_counter()
+        rest = torch.from_numpy(stream.resampler.finish())
+        if len(rest):
+            self.listeners.push({stream.row: rest})
+        caption = self.listeners.finish(stream.row)
+        self._leave(stream)
+        return [(stream, Heard(caption, at))]
+
+    def _join(self, stream: Stream) -> list[tuple[Stream, Answer]]:
+        rate = stream.hello.rate
+        if stream.hello.resume is None:
+            stream.resampler = sound.Resampler(rate, self.rate)
+            stream.row = self.listeners.join()
+        else:
+            saved = opened(decoded(stream.hello.resume), self.token)
+            if saved.rate != rate:
+                raise Problem("resume", f"saved at {saved.rate} Hz, the hello says {rate}; send as before")
+            stream.resampler = sound.Resampler.resumed(rate, self.rate, saved.heard, saved.given, saved.tail)
+            stream.row = self.listeners.resume(saved.listener)
+        self.meters.listeners.inc()
+        return [(stream, Ready(stream.resampler.heard, sound.delay(rate, self.rate)))]
+
+    def _leave(self, stream: Stream) -> None:
+        stream.over = True
+        if stream.row is not None:
+            self.listeners.leave(stream.row)
+            self.meters.listeners.dec()
+        stream.row = None
+
+    def _guarded(self, stream: Stream, work: Callable[..., list[Any]], *more: Any) -> list[tuple[Stream, Answer]]:
+        """What work(stream, *more) answers, or why it failed."""
+        try:
+            return work(stream, *more)
+        except Problem as problem:
+            return self._failed(stream, problem)
+        except UserError as error:  # the listeners' own: a stream of another recogniser
+            return self._failed(stream, Problem("resume", str(error)))
+        except Exception as error:
+            log.exception("a stream failed")
+            return self._failed(stream, _internal(error))
+
+    def _failed(self, stream: Stream, problem: Problem) -> list[tuple[Stream, Answer]]:
+        self._leave(stream)
+        return [(stream, problem)]
+
+
+def _internal(error: Exception) -> Problem:
+    return Problem("internal", f"the server failed ({type(error).__name__}); connect again, resume what was saved")

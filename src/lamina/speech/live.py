@@ -1,0 +1,69 @@
+"""Live: one listener fed as the sound comes, and the three latencies of what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from lamina.speech.decode import Decoder
+from lamina.speech.listeners import Caption, Listeners
+from lamina.speech.recogniser import Recogniser
+
+__all__ = ["Latencies", "captions"]
+
+
+@dataclass
+class Latencies:
+    """Milliseconds. algorithmic: of sound that must be heard before it is answered, on the fastest computer; compute:
+    of each push; emission: of each word, from its end until it stood, as it is, in the stable text, compute included.
+    """
+
+    algorithmic: float
+    compute: list[float] = field(default_factory=list)
+    emission: list[float] = field(default_factory=list)
+    _shown: list[tuple[str, float]] = field(default_factory=list)  # each word, and when it was first told so
+
+    def see(self, caption: Caption, compute: float) -> None:
+        """The next caption, and the seconds that it took."""
+        self.compute.append(1e3 * compute)
+        for i, word in enumerate(caption.words[max(0, len(self._shown) - 1) :], max(0, len(self._shown) - 1)):
+            if i == len(self._shown):
+                self._shown.append(("", 0.0))
+            if self._shown[i][0] != word.text:
+                self._shown[i] = word.text, caption.seconds + compute
+        final = len(caption.words) - (not caption.ended)  # the last word may still grow
+        for i in range(len(self.emission), final):
+            self.emission.append(1e3 * (self._shown[i][1] - caption.words[i].end))
+
+    def figures(self) -> dict[str, float | None]:
+        """The algorithmic one, p50, p95 and p99 of compute, and the median of emission, None where no word was told."""
+        found: dict[str, float | None] = {"algorithmic_ms": round(self.algorithmic, 3)}
+        times = torch.tensor(self.compute or [0.0], dtype=torch.float64)
+        for p in (50, 95, 99):
+            found[f"compute_p{p}_ms"] = round(float(times.quantile(p / 100)), 3)
+        emitted = torch.tensor(self.emission, dtype=torch.float64)
+        found["emission_p50_ms"] = round(float(emitted.quantile(0.5)), 3) if len(emitted) else None
+        return found
+
+
+def captions(
+    recogniser: Recogniser, sounds: Iterable[Tensor], latencies: Latencies, decoder: Decoder | None = None
+) -> Iterator[Caption]:
+    """A caption for each piece of sound [n], and the last one at its end."""
+    listeners = Listeners(recogniser, 1, decoder)
+    row = listeners.join()
+    listeners.push({row: torch.zeros(listeners.spec.block)})  # kernels load at their first call, which is nobody's time
+    listeners.finish(row)
+    for sound in sounds:
+        began = perf_counter()
+        caption = listeners.push({row: sound})[row]
+        latencies.see(caption, perf_counter() - began)
+        yield caption
+    began = perf_counter()
+    caption = listeners.finish(row)
+    latencies.see(caption, perf_counter() - began)
+    yield caption

@@ -1,0 +1,131 @@
+"""Forced alignment against every path, words and their times, and the ends of utterances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, product
+
+import pytest
+import torch
+
+from lamina.core import UserError
+from lamina.speech.decode import Endpoint, Label, PrefixBeam, Word, align, words
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What the decoders read of units."""
+
+    pieces: tuple[str, ...]
+
+    def decode(self, labels: Sequence[int]) -> str:
+        return "".join(self.pieces[label - 1] for label in labels).replace("▁", " ").strip()
+
+    def starts_word(self, label: int) -> bool:
+        return self.pieces[label - 1] == " " or self.pieces[label - 1].startswith("▁")
+
+
+@pytest.mark.parametrize("labels", [[1], [1, 2], [2, 2], [1, 2, 1], [1, 1, 2]])
+@pytest.mark.parametrize("frames", [5, 6])
+def test_the_alignment_is_the_likeliest_path(labels: list[int], frames: int) -> None:
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        rows = (2 * torch.randn(frames, 3, generator=generator, dtype=torch.float64)).log_softmax(-1)
+        paths = [p for p in product(range(3), repeat=frames) if [k for k, _ in groupby(p) if k] == labels]
+        best = max(paths, key=lambda path: float(rows[range(frames), list(path)].sum()))
+        wanted, t = [], 0
+        for label, run in groupby(best):
+            n = len(list(run))
+            if label:
+                wanted.append(Label(label, t, pytest.approx(float(rows[t : t + n, label].exp().max())), n))
+            t += n
+        assert align(rows, labels) == wanted
+
+
+def test_alignments_that_cannot_be() -> None:
+    rows = torch.full((3, 3), 1 / 3).log()
+    assert align(rows, []) == []
+    assert align(rows[:0], []) == []
+    with pytest.raises(UserError, match="2 frames cannot hold these 2 labels, which take 3"):
+        align(rows[:2], [1, 1])
+    with pytest.raises(UserError, match=r"label 3 is none of 1\.\.2"):
+        align(rows, [1, 3])
+    ruled_out = rows.clone()
+    ruled_out[:, 2] = -torch.inf
+    with pytest.raises(UserError, match="no path of 3 frames gives these 1 labels"):
+        align(ruled_out, [2])
+
+
+LETTERS = Pieces((" ", "a", "b", "c"))
+
+
+def heard(units: Pieces, *pieces: tuple[str, int, float]) -> list[Label]:
+    return [Label(1 + units.pieces.index(piece), frame, p) for piece, frame, p in pieces]
+
+
+def test_words_of_letters() -> None:
+    labels = heard(LETTERS, (" ", 1, 0.1), ("a", 2, 0.9), ("b", 5, 0.7), (" ", 8, 0.2), (" ", 9, 0.2), ("c", 10, 0.6))
+    assert words(labels, LETTERS, 0.04) == [
+        Word("ab", pytest.approx(0.08), pytest.approx(0.24), 0.7),
+        Word("c", pytest.approx(0.40), pytest.approx(0.44), 0.6),
+    ]
+    assert words([], LETTERS, 0.04) == []
+    assert words(labels[:1], LETTERS, 0.04) == []
+
+
+def test_words_of_pieces() -> None:
+    units = Pieces(("▁the", "▁c", "at", "▁"))
+    labels = heard(units, ("▁the", 0, 0.9), ("▁c", 3, 0.8), ("at", 4, 0.5), ("▁", 7, 0.3), ("at", 9, 0.4))
+    assert [(one.text, one.confidence) for one in words(labels, units, 1.0)] == [
+        ("the", 0.9), ("cat", 0.5), ("at", 0.4),
+    ]  # fmt: skip
+
+
+def test_a_run_of_frames_is_a_labels_time() -> None:
+    assert words([Label(2, 3, 0.9, frames=4)], LETTERS, 0.1) == [Word("a", pytest.approx(0.3), pytest.approx(0.7), 0.9)]
+
+
+def test_words_of_a_decoder() -> None:
+    path = [0, 2, 2, 0, 3, 1, 0, 0, 4, 0]
+    rows = (9 * torch.nn.functional.one_hot(torch.tensor(path), 5).double()).log_softmax(-1)
+    found = words(PrefixBeam(5).whole(rows), LETTERS, 1.0)
+    assert [(one.text, one.start, one.end) for one in found] == [("ab", 1, 5), ("c", 8, 9)]
+    assert [(one.text, one.start, one.end) for one in words(align(rows, [2, 3, 1, 4]), LETTERS, 1.0)] == [
+        ("ab", 1, 5), ("c", 8, 9),
+    ]  # fmt: skip
+
+
+def ends(endpoint: Endpoint, frames: int, labels: list[Label], block: int = 1) -> list[int]:
+    """The frames behind which an utterance ends; labels are known once their frame has come."""
+    state, found = endpoint.init_state(), []
+    for t in range(0, frames, block):
+        ended, state = endpoint.step(block, [one for one in labels if one.frame < t + block], state)
+        if ended:
+            found.append(t + block)
+    return found
+
+
+def test_silence_behind_a_word_ends_the_utterance() -> None:
+    rule = Endpoint(0.04, after=0.8, never=2.0)
+    assert ends(rule, 49, []) == []
+    assert ends(rule, 120, []) == [50, 100]
+    assert ends(rule, 60, [Label(2, 9, 0.9)]) == [30]
+    assert ends(rule, 60, [Label(2, 9, 0.9), Label(2, 28, 0.9, frames=3)]) == [51]
+    assert ends(rule, 90, [Label(2, 9, 0.9), Label(3, 40, 0.9)]) == [30, 61]
+
+
+def test_the_end_is_found_at_the_end_of_a_block() -> None:
+    rule = Endpoint(0.04, after=0.8, never=2.0)
+    assert ends(rule, 60, [Label(2, 9, 0.9)], block=4) == [32]
+
+
+def test_a_later_end_does_not_count_old_labels_again() -> None:
+    rule = Endpoint(0.1, after=0.3, never=1.0)
+    assert ends(rule, 30, [Label(2, 0, 0.9)]) == [4, 14, 24]
+
+
+@pytest.mark.parametrize("keys", [{"seconds": 0}, {"after": -1}, {"never": 0}])
+def test_endpoints_need_time(keys: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="more than 0 seconds"):
+        Endpoint(**{"seconds": 0.04, **keys})

@@ -1,0 +1,130 @@
+"""Sounds as samples: padded by the batch, batches of like lengths, what to pretrain on, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lamina import data
+from lamina.core import UserError
+from lamina.data.batch import Bucketed, in_order
+from lamina.data.sounds import Sounds, pieces
+from sound_parts import RATE, tones, unlabelled, write
+
+
+def test_a_batch_is_padded_to_its_longest_row() -> None:
+    sounds = tones(5)
+    part = Sounds.of(sounds, torch.arange(5))
+    batch = part.rows(torch.tensor([3, 0]))
+    assert batch["lengths"].tolist() == [len(sounds[3]), len(sounds[0])]
+    assert batch["x"].shape == (2, max(len(sounds[3]), len(sounds[0])), 1)
+    for row, at in enumerate((3, 0)):
+        n = len(sounds[at])
+        assert torch.allclose(batch["x"][row, :n, 0], sounds[at], atol=2**-15)
+        assert not batch["x"][row, n:].any()
+    assert torch.equal(part.part(torch.tensor([4, 1])).rows(slice(None))["x"], part.rows(torch.tensor([4, 1]))["x"])
+    assert part.shape == (max(map(len, sounds)), 1)
+    assert len(part) == 5
+    loud = Sounds.of([torch.tensor([1.5, -1.5])], torch.zeros(1))
+    assert loud.rows(slice(None))["x"].flatten().tolist() == [32767 / 32768, -1.0]
+
+
+def test_every_row_comes_once_an_epoch_among_rows_of_like_length() -> None:
+    part = Sounds.of(tones(200, 0, 300, 900), torch.arange(200))
+    batches = data.batches(unlabelled(), 8, 0)
+    assert isinstance(batches, Bucketed)
+    batches = Bucketed(part, 8, 0)
+    epoch = [batches.rows(step) for step in range(25)]
+    assert sorted(torch.cat(epoch).tolist()) == list(range(200))
+    assert part.lengths is not None
+    spread = [int(part.lengths[rows].max() - part.lengths[rows].min()) for rows in epoch]
+    assert sorted(spread)[12] < 100  # of 600
+    starts = [int(part.lengths[rows].min()) for rows in epoch]
+    assert starts != sorted(starts)
+    assert not torch.equal(torch.cat(epoch), torch.cat([batches.rows(step) for step in range(25, 50)]))
+    assert [rows.tolist() for rows in epoch] == [Bucketed(part, 8, 0).rows(step).tolist() for step in range(25)]
+
+
+def test_long_sounds_are_scored_few_at_once() -> None:
+    part = Sounds.of([torch.zeros(500_000)] * 9, torch.zeros(9))
+    assert [rows.stop - rows.start for rows in in_order(part, 512)] == [4, 4, 4]
+
+
+def test_pieces_are_equal_and_none_is_lost_but_the_short() -> None:
+    sound = torch.arange(1000.0)
+    found = list(pieces([sound, sound[:99], sound[:300]], 300, 100))
+    assert [len(piece) for piece in found] == [250, 250, 250, 250, 300]
+    assert torch.equal(torch.cat(found[:4]), sound)
+
+
+def test_a_folder_and_a_manifest_to_pretrain_on(tmp_path: Path) -> None:
+    folder = write(tmp_path / "sounds")
+    lines = [{"audio": f"sounds/{i:02}.wav", "split": split, "sr": RATE}
+             for i, split in ((1, "train"), (2, "dev"), (3, "test"))]  # fmt: skip
+    (tmp_path / "mine.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    one = data.load(f"unlabelled:{folder}")
+    assert (len(one.train), len(one.dev), len(one.test)) == (36, 2, 2)
+    assert (one.kind, one.task, one.rate) == ("samples", "contrastive", RATE)
+    both = data.load(f"unlabelled:{folder}+{tmp_path / 'mine.jsonl'},seconds=2")
+    assert (len(both.train), len(both.dev), len(both.test)) == (37, 3, 3)
+    assert both.name == f"unlabelled:{folder}+{tmp_path / 'mine.jsonl'},seconds=2"
+
+
+def test_the_name_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "sounds")
+    monkeypatch.chdir(tmp_path)
+    assert data.where("unlabelled:sounds+espeak_strings") == (f"unlabelled:{tmp_path}/sounds+espeak_strings,seconds=8")
+    assert data.where("samples:espeak_strings:train=1000") == "samples:espeak_strings"
+    assert data.where("samples:my.jsonl") == f"samples:{tmp_path}/my.jsonl"
+    assert data.seen_by("waveform", "speechocean762") == "samples:speechocean762"
+    assert data.seen_by("waveform", "unlabelled:sounds") == "unlabelled:sounds"
+    assert data.seen_by("sequence", "speechocean762") == "speechocean762"
+
+
+def test_speech_as_samples_is_the_same_speech() -> None:
+    heard, seen = data.load("samples:espeak_strings:train=20"), data.load("espeak_strings:train=20")
+    assert (heard.kind, heard.task, heard.rate, heard.name) == (
+        "samples",
+        "ctc",
+        8000,
+        "samples:espeak_strings:train=20",
+    )
+    assert torch.equal(heard.dev.y, seen.dev.y)
+    assert heard.labels == seen.labels
+    assert heard.dev.lengths is not None
+    assert seen.dev.lengths is not None
+    assert torch.equal((heard.dev.lengths + 79) // 80 // 4, seen.dev.lengths)
+    assert heard.describe()["rate"] == 8000
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("unlabelled:nowhere", "unknown set of speech 'nowhere'"),
+        ("unlabelled:", "names no source"),
+        ("unlabelled:espeak_strings,seconds=fast", "seconds=fast: pieces take 1 s at least"),
+        ("unlabelled:{}/empty", "holds no sound; give a folder with files that end in .wav"),
+        ("unlabelled:{}/few", "dev: no sound of a second or more"),
+        ("unlabelled:{}/bad.jsonl", 'line 2: no JSON object with "audio"'),
+        ("unlabelled:{}/part.jsonl", "split 'all' is none of train, dev, test"),
+        ("unlabelled:{}/gone.jsonl", "no such file"),
+        ("unlabelled:{}/lost.jsonl", "lost/6.wav, {}/lost/7.wav and 2 more; correct the paths"),
+        ("unlabelled:{}/none.jsonl", "none.jsonl: empty"),
+        ("samples:digits", "unknown set of speech 'digits'; did you mean 'digit_strings'?"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "few", 3)
+    (tmp_path / "bad.jsonl").write_text('{"audio": "few/01.wav"}\n{"sound": 1}\n')
+    lost = [json.dumps({"audio": f"lost/{i}.wav"}) for i in range(3, 10)]
+    (tmp_path / "lost.jsonl").write_text("\n".join([*lost, '{"audio": "few/01.wav"}']))
+    (tmp_path / "none.jsonl").write_text("\n")
+    (tmp_path / "part.jsonl").write_text('{"audio": "few/01.wav", "split": "all"}\n')
+    with pytest.raises(UserError) as error:
+        data.load(name.format(tmp_path))
+    assert message.format(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
