@@ -44,7 +44,7 @@ def stream(
     """Show what is said while it is said.
 
     What may still change is dim. Ctrl-C ends; three latencies stand on stderr at the end: algorithmic (sound that must
-    be heard first), compute (of a piece of sound), emission (from a word's end until it stood there to stay).
+    be heard first), compute (of a piece of sound), emission (sound from a word's end until it stood there to stay).
 
     lamina stream RUN
 

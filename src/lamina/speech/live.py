@@ -19,13 +19,13 @@ __all__ = ["Latencies", "captions"]
 @dataclass
 class Latencies:
     """Milliseconds. algorithmic: of sound that must be heard before it is answered, on the fastest computer; compute:
-    of each push; emission: of each word, from its end until it stood, as it is, in the stable text, compute included.
+    of each push; emission: of sound from each word's end until it stood, as it is, in the stable text.
     """
 
     algorithmic: float
     compute: list[float] = field(default_factory=list)
     emission: list[float] = field(default_factory=list)
-    _shown: list[tuple[str, float]] = field(default_factory=list)  # each word, and when it was first told so
+    _shown: list[tuple[str, float]] = field(default_factory=list)  # each word, and the seconds then heard
 
     def see(self, caption: Caption, compute: float) -> None:
         """The next caption, and the seconds that it took."""
@@ -34,7 +34,7 @@ class Latencies:
             if i == len(self._shown):
                 self._shown.append(("", 0.0))
             if self._shown[i][0] != word.text:
-                self._shown[i] = word.text, caption.seconds + compute
+                self._shown[i] = word.text, caption.seconds
         final = len(caption.words) - (not caption.ended)  # the last word may still grow
         for i in range(len(self.emission), final):
             self.emission.append(1e3 * (self._shown[i][1] - caption.words[i].end))
