@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import groupby, pairwise, product
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from decode_parts import by_enumeration, log_p
 from lamina.core import UserError
 from lamina.speech.decode import BestPath, Decoder, Label, PrefixBeam
 
 SIZES = [(1, 5), (2, 4), (3, 4), (4, 3), (5, 3), (7, 2)]
-
-
-def log_p(frames: int, n_out: int, seed: int = 0, sharp: float = 1.0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return (sharp * torch.randn(frames, n_out, generator=generator, dtype=torch.float64)).log_softmax(-1)
-
-
-def by_enumeration(rows: Tensor) -> dict[tuple[int, ...], float]:
-    """The probability of every labelling."""
-    p, found = rows.exp().tolist(), dict[tuple[int, ...], float]()
-    for path in product(range(rows.shape[1]), repeat=len(rows)):
-        labels, one = tuple(label for label, _ in groupby(path) if label), 1.0
-        for t, label in enumerate(path):
-            one *= p[t][label]
-        found[labels] = found.get(labels, 0.0) + one
-    return found
 
 
 def streamed(decoder: Decoder, rows: Tensor, sizes: list[int]) -> list[Label]:

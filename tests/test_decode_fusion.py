@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import groupby, product
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from decode_parts import by_enumeration, log_p
 from lamina.core import UserError
+from lamina.speech import Units
 from lamina.speech.decode import Fusion, NGram, PrefixBeam
 
 ARPA = """
@@ -46,20 +46,7 @@ ngram 3=2
 LN10 = math.log(10)
 
 
-@dataclass(frozen=True)
-class Pieces:
-    """What the decoders read of units."""
-
-    pieces: tuple[str, ...]
-
-    def decode(self, labels: Sequence[int]) -> str:
-        return "".join(self.pieces[label - 1] for label in labels).replace("▁", " ").strip()
-
-    def starts_word(self, label: int) -> bool:
-        return self.pieces[label - 1] == " " or self.pieces[label - 1].startswith("▁")
-
-
-LETTERS = Pieces((" ", "a", "b"))
+LETTERS = Units((" ", "a", "b"))
 
 
 @pytest.fixture
@@ -137,20 +124,9 @@ def test_files_that_cannot_be_read(arpa: Path, tmp_path: Path) -> None:
         NGram.read(arpa)
 
 
-def log_p(frames: int, n_out: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(frames, n_out, generator=generator, dtype=torch.float64).log_softmax(-1)
-
-
 def labellings(rows: Tensor) -> dict[tuple[int, ...], float]:
-    """ln p of every labelling, from every path."""
-    p, found = rows.exp().tolist(), dict[tuple[int, ...], float]()
-    for path in product(range(rows.shape[1]), repeat=len(rows)):
-        labels, one = tuple(label for label, _ in groupby(path) if label), 1.0
-        for t, label in enumerate(path):
-            one *= p[t][label]
-        found[labels] = found.get(labels, 0.0) + one
-    return {labels: math.log(one) for labels, one in found.items()}
+    """ln p of every labelling."""
+    return {labels: math.log(one) for labels, one in by_enumeration(rows).items()}
 
 
 def found_by(fusion: Fusion, rows: Tensor) -> tuple[int, ...]:
@@ -197,7 +173,7 @@ def test_the_best_text_under_a_model_of_labels(tmp_path: Path, alpha: float, bet
 
 def test_pieces_spell_the_same_words_in_many_ways(arpa: Path) -> None:
     """ "ab" is "▁ab" or "▁a b": both are the model's word."""
-    units, model = Pieces(("▁ab", "▁a", "b", "▁b")), NGram.read(arpa)
+    units, model = Units(("▁ab", "▁a", "b", "▁b"), b"any"), NGram.read(arpa)
     for seed in range(12):
         rows = log_p(4, 5, seed)
         scores = {}
@@ -254,7 +230,7 @@ def test_settings_that_do_not_fit(keys: dict[str, object], message: str) -> None
 
 def test_models_that_do_not_fit(arpa: Path) -> None:
     model = NGram.read(arpa)
-    capitals = Pieces((" ", "A", "B"))
+    capitals = Units((" ", "A", "B"))
     with pytest.raises(UserError, match=r"no word of it can be spelled with the 3 units.*capitals too"):
         PrefixBeam(4, fusion=Fusion(capitals, model))
     with pytest.raises(UserError, match="no piece of it is among the 3 units"):

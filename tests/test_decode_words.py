@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby, product
 
 import pytest
 import torch
 
 from lamina.core import UserError
+from lamina.speech import Units
 from lamina.speech.decode import Endpoint, Label, PrefixBeam, Word, align, words
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """What the decoders read of units."""
-
-    pieces: tuple[str, ...]
-
-    def decode(self, labels: Sequence[int]) -> str:
-        return "".join(self.pieces[label - 1] for label in labels).replace("▁", " ").strip()
-
-    def starts_word(self, label: int) -> bool:
-        return self.pieces[label - 1] == " " or self.pieces[label - 1].startswith("▁")
 
 
 @pytest.mark.parametrize("labels", [[1], [1, 2], [2, 2], [1, 2, 1], [1, 1, 2]])
@@ -57,10 +43,10 @@ def test_alignments_that_cannot_be() -> None:
         align(ruled_out, [2])
 
 
-LETTERS = Pieces((" ", "a", "b", "c"))
+LETTERS = Units((" ", "a", "b", "c"))
 
 
-def heard(units: Pieces, *pieces: tuple[str, int, float]) -> list[Label]:
+def heard(units: Units, *pieces: tuple[str, int, float]) -> list[Label]:
     return [Label(1 + units.pieces.index(piece), frame, p) for piece, frame, p in pieces]
 
 
@@ -75,7 +61,7 @@ def test_words_of_letters() -> None:
 
 
 def test_words_of_pieces() -> None:
-    units = Pieces(("▁the", "▁c", "at", "▁"))
+    units = Units(("▁the", "▁c", "at", "▁"), b"any")
     labels = heard(units, ("▁the", 0, 0.9), ("▁c", 3, 0.8), ("at", 4, 0.5), ("▁", 7, 0.3), ("at", 9, 0.4))
     assert [(one.text, one.confidence) for one in words(labels, units, 1.0)] == [
         ("the", 0.9), ("cat", 0.5), ("at", 0.4),
