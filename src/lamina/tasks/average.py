@@ -7,52 +7,35 @@ from copy import deepcopy
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lamina.core import UserError
 from lamina.tasks.task import Batch, Task
+from lamina.tasks.wrapped import Wrapped
 
 __all__ = ["Averaged"]
 
 
-class Averaged(Task):
+class Averaged(Wrapped):
     """A task that is scored with an exponential moving average of its weights, and ends with it.
 
         a <- a + (1 - d_t) (w - a) after update t = 0, 1, ...,    d_t = min(decay, (1 + t) / (10 + t))
 
     In training it is the task. In evaluation it is `average`, a second copy of the same weights; buffers, such as the
-    running statistics of a norm, are the newest. `ended` puts the average into the task itself. The modules are the
-    task's own under their own names, so that training this trains `alone`, the task; the copy goes with the wrapper. A
-    task that counts something keeps it in a module.
+    running statistics of a norm, are the newest. `ended` puts the average into the task itself. A task that counts
+    something keeps it in a module.
     """
 
     def __init__(self, task: Task, decay: float) -> None:
-        nn.Module.__init__(self)  # Task's own would make a second stem and head
         if not 0 < decay < 1:
             raise UserError(f"ema {decay:g}: must lie above 0 and below 1, such as 0.999; 0 for none")
-        self.view, self.n_out, self.metric, self.betas = task.view, task.n_out, task.metric, task.betas
-        self._alone, self.decay = (task,), decay  # in a tuple: its modules are not registered once more
-        for name, module in task.named_children():
-            self.add_module(name, module)
+        super().__init__(task)
+        self.decay = decay
         self.average = deepcopy(task).requires_grad_(False).eval()
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
-    @property
-    def alone(self) -> Task:
-        """The task itself: what is saved and shipped."""
-        return self._alone[0]
-
-    @property
-    def done(self) -> float:  # type: ignore[override]
-        return self.alone.done
-
-    @done.setter
-    def done(self, share: float) -> None:
-        self.alone.done = share
-
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        self.alone.train(mode)
         self.average.eval()
         return self
 
@@ -77,9 +60,6 @@ class Averaged(Task):
         for mine, kept in zip(self.alone.parameters(), self.average.parameters(), strict=True):
             mine.copy_(kept)
         self.alone.ended()
-
-    def pool(self, frames: Any, batch: Batch) -> Tensor:
-        return self.alone.pool(frames, batch)
 
     def criterion(self, prediction: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         return (self.alone if self.training else self.average).criterion(prediction, batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from lamina.core import Layer, Repeat, Seq, Serial, UserError, taps
 from lamina.layers import Unpadded
 from lamina.layers.projection import Projection
 from lamina.tasks.task import Batch, Task
+from lamina.tasks.wrapped import Wrapped
 
 __all__ = ["GAMMA", "WEIGHT", "Answers", "DeeplySupervised", "companion_paths", "regions"]
 
@@ -27,7 +28,7 @@ class Answers(NamedTuple):
     companions: tuple[Any, ...]
 
 
-class DeeplySupervised(Task):
+class DeeplySupervised(Wrapped):
     """A task whose backbone's hidden outputs have heads of their own while it learns (arXiv:1409.5185).
 
         loss = criterion(y) + sum_m a_m [criterion(W_m pool(h_m)) - gamma]_+,    a_m = weight * (1 - t / N)
@@ -38,39 +39,18 @@ class DeeplySupervised(Task):
     mean loss on the batch (of the rows of one process, where there are several), it pulls no more. With gamma = 0 the
     loss of a batch is the sum of its rows'.
 
-    In evaluation mode it is the task: no hook, no companion, the same prediction, loss and score. stem, backbone and
-    head are the task's own modules under their own names, so that training this trains `alone`, the task; the
-    companions, heads [d_m,n_out], are thrown away with the wrapper. `done`, t / N, is set by `lamina.train.fit`.
+    In evaluation mode it is the task: no hook, no companion, the same prediction, loss and score. The companions, heads
+    [d_m,n_out], are thrown away with the wrapper. `done`, t / N, is set by `lamina.train.fit`.
 
     Raises UserError for a path that the backbone has not, the nearest one named, or whose output no head can read.
     """
 
     def __init__(self, task: Task, paths: Sequence[str], *, weight: float = WEIGHT, gamma: float = GAMMA) -> None:
-        nn.Module.__init__(self)  # Task's own would make a second stem and head
         if not weight > 0 or not gamma >= 0:
             raise UserError(f"companions: weight {weight:g} must be above 0, gamma {gamma:g} at least 0")
-        self.view, self.n_out, self.metric = task.view, task.n_out, task.metric
-        self.stem, self.backbone, self.head = task.stem, task.backbone, task.head
-        self._alone = (task,)  # in a tuple, so that its modules are not registered once more under other names
+        super().__init__(task)
         self.paths, self.weight, self.gamma = tuple(paths), weight, gamma
         self.companions = nn.ModuleList(Projection(width, task.n_out) for width in _widths(task.backbone, self.paths))
-
-    @property
-    def alone(self) -> Task:
-        """The task without companions: what is scored, saved and shipped."""
-        return self._alone[0]
-
-    @property
-    def done(self) -> float:  # type: ignore[override]
-        return self.alone.done
-
-    @done.setter
-    def done(self, share: float) -> None:
-        self.alone.done = share
-
-    def train(self, mode: bool = True) -> Self:
-        self.alone.train(mode)
-        return super().train(mode)
 
     def forward(self, batch: Batch) -> Any:
         """The task's prediction; in training Answers."""
@@ -88,9 +68,6 @@ class DeeplySupervised(Task):
         """What a companion head sees of a hidden output: [A,d_m]."""
         return self.pool(hidden, batch) if isinstance(hidden, Seq) else regions(hidden)
 
-    def pool(self, frames: Seq, batch: Batch) -> Tensor:
-        return self.alone.pool(frames, batch)
-
     def criterion(self, prediction: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         if not isinstance(prediction, Answers):
             return self.alone.criterion(prediction, batch)
@@ -104,7 +81,8 @@ class DeeplySupervised(Task):
         return self.alone.each(prediction, batch)
 
     def identity(self) -> dict[str, Any]:
-        return {"companions": list(self.paths), "weight": self.weight, "gamma": self.gamma}
+        own = {"companions": list(self.paths), "weight": self.weight, "gamma": self.gamma}
+        return own | self.alone.identity()
 
 
 def companion_paths(model: nn.Module, wanted: int | Sequence[str] | None) -> tuple[str, ...]:
