@@ -3,7 +3,7 @@
 from lamina.core.compose import Bidirectional, Delay, Identity, Parallel, Repeat, Residual, Reverse, Serial
 from lamina.core.config import Config, UserError
 from lamina.core.cost import Cost, cost
-from lamina.core.layer import Layer, NotStreamable, Pointwise, State, StreamSpec
+from lamina.core.layer import Layer, NotStreamable, Pointwise, State, StreamSpec, Whole
 from lamina.core.packed import Packed
 from lamina.core.seq import Seq
 from lamina.core.stream import Streamer, run_steps
@@ -11,6 +11,6 @@ from lamina.core.taps import taps
 
 __all__ = [
     "Bidirectional", "Config", "Cost", "Delay", "Identity", "Layer", "NotStreamable", "Packed", "Parallel", "Pointwise",
-    "Repeat", "Residual", "Reverse", "Seq", "Serial", "State", "StreamSpec", "Streamer", "UserError", "cost",
-    "run_steps", "taps",
+    "Repeat", "Residual", "Reverse", "Seq", "Serial", "State", "StreamSpec", "Streamer", "UserError", "Whole",
+    "cost", "run_steps", "taps",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lamina.core import state as trees
 from lamina.core.config import rebuild
-from lamina.core.layer import Layer, NotStreamable, Pointwise, State, StreamSpec, Width, state_dtype
+from lamina.core.layer import Layer, NotStreamable, Pointwise, State, StreamSpec, Whole, Width, state_dtype
 from lamina.core.seq import Seq
 
 __all__ = ["Bidirectional", "Delay", "Identity", "Parallel", "Repeat", "Residual", "Reverse", "Serial"]
@@ -305,23 +305,14 @@ class Repeat(Serial):
         super().__init__(layer, *(rebuild(layer) for _ in range(n - 1)))
 
 
-class Reverse(Pointwise):
+class Reverse(Whole):
     """Each row's real frames from last to first; the padding stays on the right. [B,T,*C] -> [B,T,*C]."""
+
+    whole = ("the backward direction starts at the last frame",)
 
     def __init__(self, width: Width) -> None:
         super().__init__()
         self.d_in = self.d_out = width
-
-    def stream_spec(self) -> StreamSpec:
-        raise NotStreamable("the backward direction starts at the last frame")
-
-    def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
-        self.stream_spec()
-        return {}
-
-    def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
-        self.stream_spec()
-        return x, state
 
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         t = torch.arange(x.mask.shape[1], device=x.mask.device)

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from typing import Any, Union
+from typing import Any, ClassVar, Union
 
 import torch
 from torch import Tensor, nn
 
 from lamina.core.seq import Seq
 
-__all__ = ["Layer", "NotStreamable", "Pointwise", "State", "StreamSpec", "Width", "state_dtype"]
+__all__ = ["Layer", "NotStreamable", "Pointwise", "State", "StreamSpec", "Whole", "Width", "state_dtype"]
 
 State = dict[str, Union[Tensor, "State"]]
 Width = int | tuple[int, ...]
@@ -130,6 +130,26 @@ class Layer(nn.Module, ABC):
             return like
         found = next((t for t in self.parameters() if t.dtype.is_floating_point), None)
         return torch.empty(0) if found is None else found
+
+
+class Whole(Layer, ABC):
+    """A layer that must see its whole input, and so has no streaming form. whole: the reason, and where it holds for
+    one part alone the path of that part.
+    """
+
+    whole: ClassVar[tuple[str, ...]]
+
+    def stream_spec(self) -> StreamSpec:
+        raise NotStreamable(*self.whole)
+
+    def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
+        raise NotStreamable(*self.whole)
+
+    def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
+        raise NotStreamable(*self.whole)
+
+    def frames(self, n: int) -> int:
+        return n
 
 
 class Pointwise(Layer, ABC):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from lamina.core import Layer, NotStreamable, Seq, State, StreamSpec
+from lamina.core import Layer, Seq, Whole
 
 __all__ = ["EncoderDecoder"]
 
 
-class EncoderDecoder(Layer):
+class EncoderDecoder(Whole):
     """y = decoder(x, memory=encoder(source)) (Sutskever et al. 2014, arXiv:1409.3215; Cho et al. 2014).
 
     forward(x, memory=source): the target's frames x [B,T,D] and the source's [B,S,d_memory] -> [B,T,D]. It does not
@@ -20,6 +18,7 @@ class EncoderDecoder(Layer):
     """
 
     takes_memory = True
+    whole = ("it must have read the whole source before the first word is told; the decoder alone streams", "encoder")
 
     def __init__(self, encoder: Layer, decoder: Layer) -> None:
         super().__init__()
@@ -29,22 +28,7 @@ class EncoderDecoder(Layer):
         self.encoder, self.decoder = encoder, decoder
         self.d_in, self.d_out, self.d_memory = decoder.d_in, decoder.d_out, encoder.d_in
 
-    def stream_spec(self) -> StreamSpec:
-        whole = "it must have read the whole source before the first word is told; the decoder alone streams"
-        raise NotStreamable(whole, "encoder")
-
-    def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
-        self.stream_spec()
-        return {}
-
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         if memory is None:
             raise TypeError("EncoderDecoder: it reads a source; call forward(x, memory=source)")
         return self.decoder(x, self.encoder(memory))
-
-    def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
-        self.stream_spec()
-        return x, state
-
-    def frames(self, n: int) -> int:
-        return n

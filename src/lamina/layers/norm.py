@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from lamina import ops
-from lamina.core import NotStreamable, Pointwise, Seq, State, StreamSpec
+from lamina.core import Pointwise, Seq, State, Whole
 
 __all__ = ["BatchNorm", "LayerNorm", "RMSNorm", "TimeNorm"]
 
@@ -45,7 +45,7 @@ class RMSNorm(Pointwise):
         return x.with_values(ops.rms_norm(x.zeroed(), self.weight, eps=self.eps))
 
 
-class TimeNorm(Pointwise):
+class TimeNorm(Whole):
     """y = (x - mean) / sqrt(var + eps) * weight + bias, mean and var of each channel over the row's own real frames.
 
     Group normalisation with a group a channel (Wu & He 2018, arXiv:1803.08494), so a row knows nothing of the batch's
@@ -53,23 +53,14 @@ class TimeNorm(Pointwise):
     [B,T,D] -> [B,T,D].
     """
 
+    whole = ("its mean and deviation over time are known at the end of the input only",)
+
     def __init__(self, d_model: int, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__()
         self.d_in = self.d_out = d_model
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(d_model)) if affine else None
         self.bias = nn.Parameter(torch.zeros(d_model)) if affine else None
-
-    def stream_spec(self) -> StreamSpec:
-        raise NotStreamable("its mean and deviation over time are known at the end of the input only")
-
-    def init_state(self, batch: int, *, like: Tensor | None = None, memory: Seq | None = None) -> State:
-        self.stream_spec()
-        return {}
-
-    def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
-        self.stream_spec()
-        return x, state
 
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         values = x.zeroed()

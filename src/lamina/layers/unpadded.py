@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor
 
-from lamina.core import Layer, NotStreamable, Packed, Parallel, Pointwise, Seq, Serial, State, StreamSpec
+from lamina.core import Layer, Packed, Parallel, Pointwise, Seq, Serial, State, StreamSpec
 from lamina.core.compose import spec_of
 from lamina.layers.attention import Attention
 from lamina.ops.registry import tracing
@@ -60,13 +60,5 @@ def _packs(layer: Layer, path: str) -> None:
     elif isinstance(layer, Attention):
         if layer.conv is not None:
             raise ValueError(f"Unpadded: {path}: attention with a short convolution sees the row before; leave it out")
-    elif not isinstance(layer, Pointwise) or _turns(layer):
+    elif not isinstance(layer, Pointwise):
         raise ValueError(f"Unpadded: {path}: {type(layer).__name__} sees several frames; only attention may")
-
-
-def _turns(layer: Layer) -> bool:
-    try:
-        layer.stream_spec()
-    except NotStreamable:
-        return True
-    return False
