@@ -15,9 +15,10 @@ from lamina.data.documents import Document, masked, paragraphs
 from lamina.data.labelled import Labelled, labelled, read_table
 from lamina.data.shared import shared
 from lamina.reproduce.claim import Claim, Figure, Plan, Tell, Tier, digits3
+from lamina.reproduce.fitted import fitted
 from lamina.reproduce.picture import Axis, Chart, Line, draw, ink
 from lamina.tasks import Task
-from lamina.train import History, Order, evaluate, fit
+from lamina.train import Order, evaluate
 from lamina.train.loop import further
 
 __all__ = ["CLAIM"]
@@ -72,7 +73,7 @@ def trial(settings: dict[str, Any], seed: int, folder: Path, tell: Tell) -> dict
     text = _text(messages, how) if tune else data.load(f"mlm:length={how['length']},words={how['words']}")
     order = Order("bert", settings["keys"], text.name, how["steps"], how["lr"], seed, how["batch_size"])
     task = order.build(text)
-    history = _fit(task, text, order, folder / "pretraining", tell)
+    history = fitted(task, text, order, folder / "pretraining", tell, scored=12)
     unigram, words = _unigram(text), None if history.diverged else 100 * evaluate(task, text.test)
     more = {} if history.diverged else further(task, text.test)
     pairs = more.get("next_sentence_accuracy")
@@ -116,7 +117,7 @@ def _tune(
         one = replace(order, lr=lr)
         task = one.build(few)
         task.load_state_dict(weights, strict=False)
-        history = _fit(task, few, one, folder / f"{lr:g}", tell)
+        history = fitted(task, few, one, folder / f"{lr:g}", tell, scored=12)
         if not history.diverged:
             found[lr] = history.dev[-1][1], task
     if not found:
@@ -124,20 +125,6 @@ def _tune(
     best = max(found, key=lambda lr: found[lr][0])
     dev = {f"{lr:g}": 100 * score for lr, (score, _) in found.items()}
     return {"lr": best, "dev": dev, "score": 100 * evaluate(found[best][1], few.test)}
-
-
-def _fit(task: Task, dataset: DataSet, order: Order, folder: Path, tell: Tell) -> History:
-    return fit(
-        task,
-        dataset,
-        steps=order.steps,
-        lr=order.lr,
-        seed=order.seed,
-        batch_size=order.batch_size,
-        out=folder,
-        eval_every=max(1, order.steps // 12),
-        on_step=lambda step, _: tell(f"{folder.name}, {dataset.name}", step, order.steps),
-    )
 
 
 def _unigram(text: DataSet) -> float:

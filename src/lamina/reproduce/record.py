@@ -19,7 +19,7 @@ from lamina.train import checkpoint
 __all__ = ["code_digest", "experiment_digest", "fallen", "keep", "read_verdicts", "record", "write"]
 
 GROUNDS = ("ops", "core", "layers", "models", "data", "tasks", "train")  # the packages that a result depends on
-HERE, SHARED = "lamina.reproduce.", ("learn", "translation", "samples")  # what experiments may share
+HERE, SHARED = "lamina.reproduce.", ("learn", "translation", "samples", "fitted")  # what experiments may share
 WORDS = ("plan", "picture", "joint")  # the functions of a claim that measure nothing
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from lamina import data
 from lamina.data import DataSet
 from lamina.reproduce.claim import Claim, Figure, Plan, Tell, Tier, digits3
+from lamina.reproduce.fitted import fitted
 from lamina.reproduce.picture import Axis, Chart, Line, draw, ink
-from lamina.tasks import Task
-from lamina.train import History, Order, evaluate, fit
+from lamina.train import Order, evaluate
 from lamina.train.loop import further
 from lamina.train.start import hold
 
@@ -107,7 +107,7 @@ def trial(settings: dict[str, Any], seed: int, folder: Path, tell: Tell) -> dict
         "wav2vec2", settings["keys"] | how["codes"], how["data"], how["steps"], how["lr"], seed, how["batch_size"]
     )
     task = order.build(dataset)
-    history = _fit(task, dataset, order, folder / "pretraining", tell)
+    history = fitted(task, dataset, order, folder / "pretraining", tell, scored=5)
     found = {
         "curve": [[step, 100 * score] for step, score in history.dev],
         "notes": [list(note) for note in history.notes],
@@ -161,24 +161,10 @@ def _tuned(order: Order, some: DataSet, weights: dict[str, Tensor], folder: Path
     if weights:
         task.load_state_dict(weights, strict=False)
         hold(task)
-    history = _fit(task, some, order, folder, tell)
+    history = fitted(task, some, order, folder, tell, scored=5)
     score = None if history.diverged else 100 * evaluate(task, some.test)
     curve = [[step, 100 * errors] for step, errors in history.dev]
     return {"score": score, "curve": curve, "seconds": history.seconds, "utterances": len(some.train)}
-
-
-def _fit(task: Task, dataset: DataSet, order: Order, folder: Path, tell: Tell) -> History:
-    return fit(
-        task,
-        dataset,
-        steps=order.steps,
-        lr=order.lr,
-        seed=order.seed,
-        batch_size=order.batch_size,
-        out=folder,
-        eval_every=max(1, order.steps // 5),
-        on_step=lambda step, _: tell(f"{folder.name}, {dataset.name}", step, order.steps),
-    )
 
 
 def picture(record: dict[str, Any], trials: list[dict[str, Any]]) -> str:
