@@ -12,6 +12,7 @@ from torch import Tensor
 from lamina import data, models
 from lamina.core import UserError, taps
 from lamina.data import NOT_ASKED, CannotTake, DataSet, Split
+from lamina.speech.decode import BestPath
 from lamina.tasks import Ctc, DeeplySupervised, make
 from lamina.tasks.ctc import best_path, errors, fewest_frames
 from lamina.train import Order, evaluate, fit
@@ -82,6 +83,12 @@ def test_the_best_path_merges_then_drops_blanks() -> None:
     prediction = torch.nn.functional.one_hot(paths, N_OUT).float()
     assert best_path(prediction, torch.tensor([7, 5])) == [[1, 1, 2], [2]]
     assert best_path(prediction, torch.tensor([0, 3])) == [[], []]
+
+
+def test_a_stream_finds_the_same_best_path() -> None:
+    prediction, lengths = torch.randn(20, 40, N_OUT), torch.arange(20, 40)
+    heard = [BestPath().whole(row[:n].log_softmax(-1)) for row, n in zip(prediction, lengths.tolist(), strict=True)]
+    assert best_path(prediction, lengths) == [[one.label for one in labels] for labels in heard]
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,9 @@ def test_impossible_classes_and_narrow_rows() -> None:
 def test_what_is_no_log_probability_is_refused(rows: Tensor, message: str) -> None:
     with pytest.raises(UserError, match=message):
         PrefixBeam(3).whole(rows)
+    if rows.shape[-1] == 3:  # the best path is of any number of classes
+        with pytest.raises(UserError, match=message.replace("T,3", "T,n_out")):
+            BestPath().whole(rows)
 
 
 @pytest.mark.parametrize("keys", [{"n_out": 1}, {"beam": 0}, {"wait": 0}])

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from lamina import ops
+from lamina.core.check.policy import difference, tolerance
 
 
 def naive(q, k, v, mask, sees):
@@ -226,12 +228,33 @@ def test_rows_of_a_cache_are_attended_to_and_written_in_place(shape: tuple[int, 
         cache[rows] = torch.randn(count, kept, heads, width, generator=g, dtype=dtype)
         cache[rows[0], : kept // 2] = 0
         caches.append(cache)
-    wanted, wanted_caches = (
-        ops.window_rows(q, k, v, allowed, *(own := [c.clone() for c in caches]), rows, impl="ref"),
-        own,
-    )
+    wanted, wanted_caches = _definition(q, k, v, allowed, caches, rows)
+    truth, _ = _definition(*(t.double() for t in (q, k, v)), allowed, [c.double() for c in caches], rows)
     got = ops.window_rows(q, k, v, allowed, *caches, rows, impl="numba")
-    eps = torch.finfo(dtype).eps
-    torch.testing.assert_close(got, wanted, rtol=0, atol=8 * eps * float(wanted.abs().max()))
+    assert float(difference(got, truth).max()) <= tolerance(truth, wanted, dtype)
     for mine, theirs in zip(caches, wanted_caches, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0, equal_nan=True)
+
+
+def _definition(
+    q: Tensor, k: Tensor, v: Tensor, allowed: Tensor, caches: list[Tensor], rows: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    own = [cache.clone() for cache in caches]
+    return ops.window_rows(q, k, v, allowed, *own, rows, impl="ref"), own
+
+
+def test_rows_and_masks_may_lie_in_memory_as_they_like() -> None:
+    q, k, v = torch.randn(3, 3, 2, 2, 8)
+    caches = list(torch.randn(2, 8, 5, 2, 8))
+    rows, allowed = torch.arange(8)[::2][:3], (torch.rand(7, 3) < 0.7).T
+    allowed[:, 5:] = True  # what an absent frame sees is undefined
+    wanted, wanted_caches = _definition(q, k, v, allowed, caches, rows)
+    torch.testing.assert_close(ops.window_rows(q, k, v, allowed, *caches, rows, impl="numba"), wanted)
+    assert all(torch.equal(a, b) for a, b in zip(caches, wanted_caches, strict=True))
+
+
+@pytest.mark.parametrize("rows", [torch.tensor([0, 8]), torch.tensor([-1, 0]), torch.tensor([0, 1], dtype=torch.int32)])
+def test_rows_that_are_not_there_are_refused(rows: Tensor) -> None:
+    q, caches = torch.randn(2, 1, 2, 8), torch.randn(2, 8, 5, 2, 8)
+    with pytest.raises(ValueError, match=r"rows must be int64 within 0\.\.7"):
+        ops.window_rows(q, q, q, torch.ones(2, 6, dtype=torch.bool), *caches, rows)

@@ -58,7 +58,8 @@ def test_a_recogniser_ends_with_its_errors_and_what_to_do_next(
 def test_a_run_is_scored_by_its_texts(run_command: Any, manifest: Path, tmp_path: Path) -> None:
     """The scores are jiwer's of the best paths, spelled by the characters of the data."""
     out = tmp_path / "run"
-    assert run_command("train", "gru", manifest, "--steps", 40, "--set", "d_model=16", "--lr", 2e-2, "--out", out)
+    words = ("train", "gru", manifest, "--steps", 40, "--set", "d_model=16", "--lr", 2e-2, "--out", out)
+    assert run_command(*words).exit_code == 0
     found = json.loads(run_command("eval", out, "--json").stdout)
     run = load_run(out)
     split = run.dataset.test

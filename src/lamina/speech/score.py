@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from lamina.core.config import UserError
 from lamina.data.audio import needs
 from lamina.speech.normalise import NORMALISERS, normalise
 
-__all__ = ["Errors", "Score", "score"]
+__all__ = ["Errors", "Score", "edits", "score"]
 
 DRAWS = 1000  # of the bootstrap
 SURE = (2.5, 97.5)  # percentiles
@@ -62,24 +62,24 @@ def score(references: Sequence[str], heard: Sequence[str], normaliser: str = "ba
 
 
 def _errors(pairs: Sequence[tuple[list[str], list[str]]], seed: int) -> Errors:
-    edits = np.array([_edits(a, b) for a, b in pairs]).reshape(-1, 3)
+    kinds = np.array([edits(a, b) for a, b in pairs]).reshape(-1, 3)
     lengths = np.array([len(a) for a, _ in pairs], dtype=np.int64)
     if not lengths.sum():
         raise UserError("the references hold no word once they are normalised; give some text to score by")
-    wrong = edits.sum(1)
+    wrong = kinds.sum(1)
     drawn = np.random.default_rng(seed).integers(len(pairs), size=(DRAWS, len(pairs)))
     found, total = wrong[drawn].sum(1), lengths[drawn].sum(1)
     low, high = np.percentile(found[total > 0] / total[total > 0], SURE)
-    substitutions, insertions, deletions = (int(n) for n in edits.sum(0))
+    substitutions, insertions, deletions = (int(n) for n in kinds.sum(0))
     rate = float(wrong.sum() / lengths.sum())
     return Errors(rate, float(low), float(high), substitutions, insertions, deletions, int(lengths.sum()))
 
 
-def _edits(reference: list[str], heard: list[str]) -> tuple[int, int, int]:
-    """Substitutions, insertions and deletions between two rows of words or characters."""
+def edits(reference: Sequence[Hashable], heard: Sequence[Hashable]) -> tuple[int, int, int]:
+    """Substitutions, insertions and deletions between two rows of words, characters or labels, the fewest."""
     if not reference:  # jiwer refuses an empty reference
         return 0, len(heard), 0
-    jiwer: Any = needs("jiwer", "the word error rate")
+    jiwer: Any = needs("jiwer", "counting errors")
     # rows become texts of one character a piece, which jiwer counts fastest and never cuts
     numbers = {piece: chr(0xE000 + i) for i, piece in enumerate(dict.fromkeys([*reference, *heard]))}
     said, told = ("".join(numbers[piece] for piece in row) for row in (reference, heard))

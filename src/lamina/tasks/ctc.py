@@ -14,10 +14,9 @@ from torch.nn import functional as F
 from lamina import ops
 from lamina.core import Config, Layer, Seq
 from lamina.data import NOT_ASKED, CannotTake, DataSet, View
-from lamina.data.audio import needs
 from lamina.data.speech import BLANK
 from lamina.models.wav2vec2 import Wav2Vec2
-from lamina.speech.score import score
+from lamina.speech.score import edits, score
 from lamina.speech.units import Units
 from lamina.tasks.task import Batch, Metric, Task
 
@@ -136,10 +135,8 @@ def best_path(prediction: Tensor, lengths: Tensor) -> list[list[int]]:
 
 
 def errors(reference: list[int], found: list[int]) -> int:
-    """Substitutions, deletions and insertions that make `found` of the reference, the fewest (Levenshtein 1966)."""
-    jiwer = needs("jiwer", "the label error rate")
-    counted = jiwer.process_words(" ".join(map(str, reference)), " ".join(map(str, found)))
-    return int(counted.substitutions + counted.deletions + counted.insertions)
+    """Substitutions, insertions and deletions that make `found` of the reference, the fewest (Levenshtein 1966)."""
+    return sum(edits(reference, found))
 
 
 def fewest_frames(y: Tensor) -> Tensor:

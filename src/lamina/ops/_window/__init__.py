@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from lamina.ops._shapes import Shapes
 from lamina.ops._window import native, ref
-from lamina.ops.registry import Impl, Op
+from lamina.ops.registry import Impl, Op, tracing
 
 __all__ = ["WINDOW_ROWS", "window_rows"]
 
@@ -33,6 +34,8 @@ def window_rows(
     sizes = _SHAPES(q, k, v, allowed, keys, values, rows)
     if sizes["S"] != sizes["n"] + sizes["T"]:
         raise ValueError(f"window_rows: allowed has {sizes['S']} frames, the cache {sizes['n']} and x {sizes['T']}")
-    inputs = (q, k.to(keys.dtype), v.to(keys.dtype), allowed, keys, values, rows)
+    if not tracing() and (rows.dtype != torch.int64 or not all(0 <= row < len(keys) for row in rows.tolist())):
+        raise ValueError(f"window_rows: rows must be int64 within 0..{len(keys) - 1}")
+    inputs = (q, k.to(keys.dtype), v.to(keys.dtype), allowed.contiguous(), keys, values, rows.contiguous())
     run: Callable[..., Tensor] = WINDOW_ROWS.choose(impl, *inputs).run
     return run(*inputs)

@@ -20,8 +20,8 @@ def align(log_p: Tensor, labels: Sequence[int]) -> list[Label]:
 
         v_t(s) = max(v_{t-1}(s), v_{t-1}(s-1), [y'_s is a label and not y'_{s-2}] v_{t-1}(s-2)) p_t(y'_s)
 
-    over y' = blank y_1 blank .. y_U blank; the path is traced back from the better of the two ends. Takes T * U / 4
-    bytes. UserError where no path fits: too few frames, or labels that the network rules out.
+    over y' = blank y_1 blank .. y_U blank; the path is traced back from the better of the two ends. Takes
+    2 T U bytes. UserError where no path fits: too few frames, or labels that the network rules out.
     """
     from lamina.speech.decode.align_kernels import viterbi  # numba takes half a second to import
 

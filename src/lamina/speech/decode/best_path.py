@@ -27,7 +27,7 @@ class BestPath(Decoder):
         }
 
     def step(self, log_p: Tensor, state: DecoderState) -> tuple[list[Label], DecoderState]:
-        return self.step_each(log_p[None], [state])[0]
+        return self.step_each(checked(log_p)[None], [state])[0]
 
     def step_each(self, log_p: Tensor, states: Sequence[DecoderState]) -> Sequence[tuple[list[Label], DecoderState]]:
         most, classes = checked(log_p.flatten(0, -2)).max(1)  # of all streams at once
