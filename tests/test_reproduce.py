@@ -180,6 +180,19 @@ def test_only_a_claim_that_had_passed_can_fall(tmp_path: Path) -> None:
     assert fallen([verdict("a", "PASS"), verdict("c", "FAIL", "full")], before) == ["c"]
 
 
+def test_a_part_that_was_true_can_fall(tmp_path: Path) -> None:
+    path = tmp_path / "verdicts.json"
+    first = verdict("a", "MEASURED") | {"parts": [{"name": "x", "verdict": "true"}, {"name": "y", "verdict": "false"}]}
+    keep([first], path)
+    before = read_verdicts(path)
+    assert before["a"]["ci"]["parts"] == {"x": "true", "y": "false"}
+    assert fallen([first], before) == []
+    assert fallen([first | {"verdict": "PASS"}], before) == []
+    assert fallen([verdict("a", "FAIL")], before) == ["a"]
+    other = first | {"parts": [{"name": "x", "verdict": "false"}, {"name": "y", "verdict": "true"}]}
+    assert fallen([other], before) == ["a"]
+
+
 def test_keep_leaves_other_claims_and_tiers(tmp_path: Path) -> None:
     path = tmp_path / "verdicts.json"
     keep([verdict("a", "PASS"), verdict("b", "PASS")], path)
@@ -235,7 +248,7 @@ def test_command_exits_1_only_where_a_claim_had_passed(
     assert run(order) == 0
     keep([verdict("small", "PASS")], path)
     assert run(order) == 1
-    assert "had passed and fails now: small" in capsys.readouterr().err
+    assert "worse than before: small" in capsys.readouterr().err
     assert run([*order, "--keep", str(path)]) == 1
     assert read_verdicts(path)["small"]["ci"]["verdict"] == "FAIL"
 

@@ -51,10 +51,11 @@ def test_a_part_is_true_when_all_its_figures_keep_their_rules(
     assert Part("later").judge({}) == {"name": "later", "verdict": "not measured", "ours": None}
 
 
-@pytest.mark.parametrize(("score", "part", "verdict"), [(2.0, "false", "PASS"), (None, "not measured", "FAIL")])
-def test_a_claim_of_parts_passes_when_all_that_are_due_are_measured(
-    score: float | None, part: str, verdict: str
-) -> None:
+@pytest.mark.parametrize(
+    ("score", "part", "verdict"),
+    [(1.0, "true", "PASS"), (2.0, "false", "MEASURED"), (None, "not measured", "FAIL")],
+)
+def test_a_claim_of_parts_passes_when_all_that_are_due_are_true(score: float | None, part: str, verdict: str) -> None:
     plan = Plan((0,), {}, (Figure("a", "a", most=1.15),), "", (Part("p", ("a",)), Part("later")))
     trials = [{"figures": {"a": score}, "minutes": 0.1, "env": {}, "code": "0"}]
     found = records.record(CLAIMS["mlp"], "ci", plan, trials)

@@ -16,7 +16,7 @@ from lamina.train import Order
 
 
 def test_rules_are_those_of_the_claims() -> None:
-    wanted = {"behind": "< 0 %", "prefix_behind": "<= 0 %", "loss_error": "<= 1e-10 nats"}
+    wanted = {"behind": "< 0 %", "prefix_behind": "<= 0 %", "loss_error": "<= 1e-10 nats", "best_path": "< 100 %"}
     for tier, seeds in (("ci", (0,)), ("full", (0, 1, 2))):
         plan = ctc.plan(tier)  # type: ignore[arg-type]
         assert {f.key: f.accept for f in plan.figures if f.accept} == wanted

@@ -1,4 +1,4 @@
-"""lamina reproduce: a paper's claim, its figure, ours, the spread, the minutes, PASS or FAIL."""
+"""lamina reproduce: a paper's claim, its figure, ours, the spread, the minutes, and a verdict."""
 
 from __future__ import annotations
 
@@ -35,17 +35,15 @@ def reproduce(
     ] = None,
     tier: Annotated[str, typer.Option(help="ci: within two minutes a claim. full: the claim as it stands.")] = "ci",
     out: Annotated[Path, typer.Option(help="Folder for records and pictures.")] = Path("runs/claims"),
-    against: Annotated[
-        Path | None, typer.Option(help="Last verdicts: exit status 1 where a claim had passed and fails now.")
-    ] = None,
+    against: Annotated[Path | None, typer.Option(help="Last verdicts: exit status 1 where one is worse now.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Write these verdicts into that file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines: one object, or a list for several.")] = False,
 ) -> None:
     """Run a paper's defining experiment and print its figure beside ours.
 
     Every claim writes OUT/NAME/TIER.json, one record a seed beside it, and a picture TIER.svg. The same command goes on
-    with seeds that are missing; what the same code measured before is not run again. A claim that fails says FAIL, and
-    the exit status stays 0 unless --against says that it had passed.
+    with seeds that are missing; what the same code measured before is not run again. A claim that fails says FAIL, one
+    of several parts with a false one MEASURED; the exit status is 0 unless --against says that it is worse than before.
 
     lamina reproduce lstm
 
@@ -79,7 +77,7 @@ def reproduce(
         typer.echo(json.dumps(found[0] if names and len(found) == 1 else found, indent=1))
     fallen = claims.fallen(found, before)
     if fallen:
-        typer.echo(f"had passed and fails now: {', '.join(fallen)} (verdicts of {against})", err=True)
+        typer.echo(f"worse than before: {', '.join(fallen)} (verdicts of {against})", err=True)
         raise typer.Exit(1)
 
 

@@ -97,7 +97,7 @@ class Plan:
     """One tier of a claim: its seeds, the settings of every seed (plain JSON), its figures with the headline first.
 
     note says in words what this tier runs, and how its rule differs from the full one. parts: where the claim says
-    several things, each with a verdict of its own; the claim then passes when all that have figures are measured.
+    several things, each with a verdict of its own.
     """
 
     seeds: tuple[int, ...]

@@ -20,12 +20,13 @@ __all__ = ["code_digest", "experiment_digest", "fallen", "keep", "read_verdicts"
 
 GROUNDS = ("ops", "core", "layers", "models", "data", "tasks", "train")  # the packages that a result depends on
 HERE, SHARED = "lamina.reproduce.", ("learn", "translation", "samples", "fitted")  # what experiments may share
+VERDICTS = ("PASS", "MEASURED", "FAIL")  # the better first
 WORDS = ("plan", "picture", "joint")  # the functions of a claim that measure nothing
 
 
 def record(claim: Claim, tier: Tier, plan: Plan, trials: list[dict[str, Any]]) -> dict[str, Any]:
-    """A claim's record from the records of its seeds. PASS when every figure with a rule keeps it for every seed; of a
-    claim with parts, when each part with figures is measured, whatever it says.
+    """A claim's record from the records of its seeds. PASS when every figure with a rule keeps it for every seed; FAIL
+    else, but a claim with parts is MEASURED where each part with figures has its verdict and one is false.
     """
     joint = claim.joint(trials) if claim.joint else {}
     figures = [
@@ -35,10 +36,10 @@ def record(claim: Claim, tier: Tier, plan: Plan, trials: list[dict[str, Any]]) -
     ruled = [f["met"] for f in figures if f["met"] is not None]
     by_key = {f["key"]: f for f in figures}
     parts = [part.judge(by_key) for part in plan.parts]
-    if parts:
-        ruled = [
-            found["verdict"] != "not measured" for part, found in zip(plan.parts, parts, strict=True) if part.figures
-        ]
+    due = [found["verdict"] for part, found in zip(plan.parts, parts, strict=True) if part.figures]
+    verdict = "PASS" if ruled and all(ruled) else "FAIL"
+    if "false" in due and "not measured" not in due:
+        verdict = "MEASURED"
     head = figures[0]
     return {
         "schema": SCHEMA,
@@ -55,7 +56,7 @@ def record(claim: Claim, tier: Tier, plan: Plan, trials: list[dict[str, Any]]) -
         "unit": head["unit"],
         "seeds": list(plan.seeds),
         "minutes": round(sum(t["minutes"] for t in trials), 2),
-        "verdict": "PASS" if ruled and all(ruled) else "FAIL",
+        "verdict": verdict,
         "figures": figures,
         **({"parts": parts} if parts else {}),
         "note": plan.note,
@@ -118,12 +119,14 @@ def read_verdicts(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def fallen(records: list[dict[str, Any]], verdicts: dict[str, dict[str, Any]]) -> list[str]:
-    """The claims that fail now at a tier where they had passed before."""
-    return [
-        r["claim"]
-        for r in records
-        if r["verdict"] != "PASS" and verdicts.get(r["claim"], {}).get(r["tier"], {}).get("verdict") == "PASS"
-    ]
+    """The claims with a worse verdict than before at the same tier, and those of which a part was true and is not now."""
+    return [r["claim"] for r in records if _fell(r, verdicts.get(r["claim"], {}).get(r["tier"], {}))]
+
+
+def _fell(now: dict[str, Any], before: dict[str, Any]) -> bool:
+    said = before.get("parts", {})
+    lost = any(said.get(part["name"]) == "true" and part["verdict"] != "true" for part in now.get("parts", []))
+    return lost or VERDICTS.index(now["verdict"]) > VERDICTS.index(before.get("verdict", "FAIL"))
 
 
 def keep(records: list[dict[str, Any]], path: Path) -> None:
@@ -134,6 +137,8 @@ def keep(records: list[dict[str, Any]], path: Path) -> None:
             key: _short(r[key])
             for key in ("verdict", "measure", "ours", "spread", "unit", "seeds", "minutes", "created")
         }
+        if "parts" in r:
+            row["parts"] = {part["name"]: part["verdict"] for part in r["parts"]}
         verdicts.setdefault(r["claim"], {})[r["tier"]] = row
     ordered = {name: dict(sorted(verdicts[name].items())) for name in sorted(verdicts)}
     write_text(path, json.dumps({"schema": SCHEMA, "verdicts": ordered}, indent=1, allow_nan=False) + "\n")
