@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import pytest
+import torch
 
 from lamina import data
 from lamina.cli import main
@@ -14,9 +18,9 @@ from lamina.compare.speech import STUDIES, Study, compare_speech, engine, peer
 from lamina.compare.speech.engine import parts
 from lamina.core import UserError
 from lamina.data.audio import resampled
-from lamina.data.digit_strings import RATE, WORDS
+from lamina.data.digit_strings import RATE, WORDS, judged
 from lamina.data.espeak import Voice, say
-from lamina.train import evaluate_run, load_run
+from lamina.train import Order, evaluate_run, load_run
 from speech_parts import tones
 
 
@@ -59,6 +63,52 @@ def test_it_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not trained
 
 
+def test_other_structures_join_and_other_keys_do_not(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    compare_speech("tones", study(tones(tmp_path), models={"gru": {}}), 1, out)
+    found = compare_speech("tones", study(tones(tmp_path), models={"lstm": {}}), 1, out)
+    assert [row["model"] for row in found["rows"]] == ["lstm"]
+    for model in ("gru", "lstm"):
+        with pytest.raises(UserError, match=rf"holds another comparison \({model} {{}}, here {{'n_layers': 3}}\)"):
+            compare_speech("tones", study(tones(tmp_path), models={model: {"n_layers": 3}}), 1, out)
+
+
+def test_one_that_diverged_leaves_the_others_their_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit = engine.train_run
+
+    def train(order: Order, *given: Any, **how: Any) -> dict[str, Any]:
+        return fit(order, *given, **how) | ({"status": "diverged"} if order.model == "lstm" else {})
+
+    monkeypatch.setattr(engine, "train_run", train)
+    monkeypatch.setitem(STUDIES, "digits", study(tones(tmp_path)))
+    assert run("compare", "speech", "digits", "--seeds", "1", "--out", str(tmp_path / "out")) == 0
+    head, first, second, *_ = capsys.readouterr().out.splitlines()
+    assert head.split()[1:5] == ["CER,", "%", "WER,", "%"]
+    assert first.split() == ["lstm", "diverged", "diverged"]
+    assert second.split()[0] == "gru"
+    assert len(second.split()) > 4
+
+
+def test_who_has_no_peer_knows_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    with pytest.raises(UserError, match=r"pip install 'lamina\[bench\]'"):
+        compare_speech("tones", replace(study(tones(tmp_path)), peer=True), 1, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_peer_hears_the_strings_that_are_judged() -> None:
+    """The frames of its samples are those of the study's data."""
+    dataset = data.load(STUDIES["digits"].data)
+    assert dataset.features is not None
+    mine = dataset.probes[5]
+    sounds = [sound for _, sound in judged(0, 5)]
+    for row, frames in enumerate(dataset.features(sounds[:20])):
+        assert torch.equal(mine.rows(slice(row, row + 1))["x"][0], frames)
+
+
 def test_words_alone_are_scored_by_accuracy(tmp_path: Path) -> None:
     out = tmp_path / "out"
     found = compare_speech("words", study(tones(tmp_path, labels=True), models={"gru": {}}), 1, out)
@@ -95,6 +145,10 @@ def test_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
         (["commands", "--models", "lstn"], "unknown structure of speech commands 'lstn'; did you mean 'lstm'"),
         (["digits", "--seeds", "0"], "--seeds 0: give at least 1"),
         (["digits", "--minutes", "3"], "compare speech: takes --models"),
+        (["digits", "--params", "5M"], "compare speech: takes --models"),
+        (["digits", "--batch-size", "0"], "compare speech: takes --models"),
+        (["digits", "--steps", "0"], "--steps 0: give at least 1"),
+        (["digits", "--models", ""], "--models '': names no structure"),
     ],
 )
 def test_what_cannot_be_compared_is_said(words: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:

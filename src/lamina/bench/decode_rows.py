@@ -128,4 +128,4 @@ def decode_lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"  {row['ratio']:.1f} times as fast as {row['peer']} ({asked})"
     yield from found["missing"]
     env = found["env"]
-    yield ", ".join([*found["peers"], f"{env['threads']} threads", env["cpu"]])
+    yield ", ".join([*found["peers"], f"{env['threads']} thread{'s' * (env['threads'] > 1)}", env["cpu"]])

@@ -24,8 +24,9 @@ def recognisers(
         raise UserError(f"compare speech: name one study: {', '.join(STUDIES)}")
     if words[0] not in STUDIES:
         raise nearest(words[0], STUDIES, "study of speech")
-    if seeds < 1:
-        raise UserError(f"--seeds {seeds}: give at least 1")
+    for option, value in (("--seeds", seeds), ("--steps", steps)):
+        if value is not None and value < 1:
+            raise UserError(f"{option} {value}: give at least 1")
     study = STUDIES[words[0]]
     for name in chosen or ():
         if name not in study.models:
@@ -53,7 +54,7 @@ def _table(results: dict[str, Any], folder: Path) -> None:
         table.add_column(title, justify="right")
     for row in results["rows"]:
         if row["status"] != "done":
-            table.add_row(row["model"], *["diverged"] * len(results["columns"]))
+            table.add_row(row["model"], *[row["status"]] * max(1, len(results["columns"])))
             continue
         scores = [_spread(row["scores"][column]) for column in results["columns"]]
         trained = row["weights"] is not None

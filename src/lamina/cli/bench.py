@@ -53,8 +53,8 @@ def register(app: typer.Typer) -> None:
         gated by what it reaches over 20 seeds. decode: prefix beam search of CTC, peaky and flat frames, gated by how
         probable the labels are that it finds.
         growth: time and memory as lengths double, and the step as a stream grows old. serve: real WebSocket clients of
-        `lamina serve`, on this machine; each must hear what its sound gives offline. Exit status 1 if a gate is red; no
-        time is given then.
+        `lamina serve`, on this machine; each must hear what its sound gives offline. Exit status 1 if a gate is red
+        (of step 2); no time is given then.
 
         Examples:
 

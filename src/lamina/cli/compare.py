@@ -28,10 +28,10 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     what: Annotated[list[str] | None, typer.Argument(metavar="DATA", help=DATA_HELP, show_default="digits")] = None,
-    params: Annotated[str, typer.Option(help="Weights of each structure: 60k, 1.5M.")] = "60k",
+    params: Annotated[str | None, typer.Option(help="Weights of each structure: 60k, 1.5M. Default 60k.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Time for the whole run; it sets the steps. Default 5.")] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Steps of each training, in place of --minutes. A study's default is 1500.")
+        int | None, typer.Option(help="Of each training, for --minutes; recall, copy, induction 1500.")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings at the chosen learning rate.")] = 3,
     names: Annotated[
@@ -41,7 +41,7 @@ def compare(
     lr: Annotated[
         str | None, typer.Option(help="The learning rates tried for each. Default 1e-3,3e-3,1e-2,3e-2.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples a step. Default 64; a study 16.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples a step: 64; recall, copy, induction 16.")] = None,
     pairs: Annotated[str | None, typer.Option(help="For recall: the numbers of key-value pairs, 4,8,16,32.")] = None,
     out: Annotated[Path | None, typer.Option(help="The folder; default runs/compare-DATA.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove an earlier comparison there first.")] = False,
@@ -67,19 +67,22 @@ def compare(
 
     lamina compare generate digits      who makes images: GAN, diffusion, a genetic algorithm, a Gaussian
 
-    lamina compare speech digits        who hears: digits in noise; or commands, or speechocean
+    lamina compare speech digits        who hears: digits in noise; or commands, or speechocean (a table, results.json)
     """
     from lamina.cli.train import folder_name, number
     from lamina.core.config import UserError
 
     data, *more = what or ["digits"]
+    size = "60k" if params is None else params
     if data == "generate":
         others = (steps, names, everything, lr, batch_size, pairs)
-        generators(more, params, minutes, seeds, out, fresh, as_json, others)
+        generators(more, size, minutes, seeds, out, fresh, as_json, others)
         return
     chosen = None if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
+    if chosen == ():
+        raise UserError(f"--models {names!r}: names no structure; write them like lstm,gru")
     if data == "speech":
-        if any((minutes, everything, lr, batch_size, pairs)):
+        if everything or any(value is not None for value in (params, minutes, lr, batch_size, pairs)):
             raise UserError("compare speech: takes --models, --steps, --seeds, --out, --fresh, --json; no more")
         recognisers(more, chosen, steps, seeds, out, fresh, as_json)
         return
@@ -88,12 +91,10 @@ def compare(
 
     if more:
         raise UserError(f"{more[0]!r}: one data set at a time; only generate and speech take a second word")
-    if chosen == ():
-        raise UserError(f"--models {names!r}: names no structure; write them like lstm,gru")
     study, where, words = _asked(data, pairs)
     usual = study or Settings()
     settings = Settings(
-        where, number(params, "--params"), Settings.minutes if minutes is None else minutes,
+        where, number(size, "--params"), Settings.minutes if minutes is None else minutes,
         study.steps if study and steps is None and minutes is None else steps, seeds, chosen or (), everything,
         usual.lr_grid if lr is None else _rates(lr), usual.batch_size if batch_size is None else batch_size, words,
     )  # fmt: skip

@@ -41,13 +41,11 @@ def register(app: typer.Typer) -> None:
 
 def train(
     what: Annotated[list[str], typer.Argument(metavar="MODEL DATA", help=f"{MODEL_HELP} {DATA_HELP}")],
-    steps: Annotated[int | None, typer.Option(help="Updates of the weights. Default 1000.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates of the weights. Default 1000; speech 1500.")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest rate: a warm-up, then a cosine. Default 3e-3.")] = None,
     seed: Annotated[int, typer.Option(help="First weights, order of the data, dropout.")] = 0,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Examples an update, of all processes together. Default 64.")
-    ] = None,
-    params: Annotated[str | None, typer.Option(help="Solve the size for so many weights: 60k, 1.5M.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples an update, of all processes: 64; speech 16.")] = None,
+    params: Annotated[str | None, typer.Option(help="Solve the size for so many weights: 60k; speech 480k.")] = None,
     key: Annotated[
         list[str] | None, typer.Option("--set", help="A key of the model or of its task: d_model=64. Repeat.")
     ] = None,

@@ -119,7 +119,7 @@ def read_verdicts(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def fallen(records: list[dict[str, Any]], verdicts: dict[str, dict[str, Any]]) -> list[str]:
-    """The claims with a worse verdict than before at the same tier, and those of which a part was true and is not now."""
+    """The claims whose verdict at that tier is worse than before, and those of which a part was true and is not now."""
     return [r["claim"] for r in records if _fell(r, verdicts.get(r["claim"], {}).get(r["tier"], {}))]
 
 

@@ -38,6 +38,8 @@ def compare_speech(
     train` writes them; the test part is looked at once, after the last update.
     """
     folder = Folder(out)
+    if study.peer:
+        peer.sphinx()  # who has not got it knows before all trainings
     dataset = sets.load(study.data)
     with folder.claimed(fresh=fresh):
         _same(folder, {"study": name, **asdict(study), "digest": dataset.digest})
@@ -47,8 +49,8 @@ def compare_speech(
             rows.append(_row(peer.NAME, [_peer(dataset, folder, stage)]))
         results = {
             "schema": 1, "lamina": lamina.__version__, "name": name, "says": study.says, "data": dataset.describe(),
-            "settings": asdict(study), "seeds": seeds, "columns": list(rows[0]["scores"]), "rows": rows,
-            "env": environment(),
+            "settings": asdict(study), "seeds": seeds, "rows": rows,
+            "columns": next((list(row["scores"]) for row in rows if row["scores"]), []), "env": environment(),
         }  # fmt: skip
         folder.write("results", results)
     return results
@@ -59,12 +61,14 @@ def _same(folder: Folder, asked: dict[str, Any]) -> None:
     if found is None:
         folder.write("plan", asked)
         return
-    for key, mine in asked.items():
-        if key != "models" and found.get(key) != mine:
+    old, new = ({**plan, **plan["models"]} for plan in (found, asked))  # other structures may join later
+    for key, mine in new.items():
+        if key != "models" and old.get(key, mine) != mine:
             raise UserError(
-                f"{folder.path}: holds another comparison ({key} {found.get(key)}, here {mine}); choose another --out, "
+                f"{folder.path}: holds another comparison ({key} {old.get(key)}, here {mine}); choose another --out, "
                 "or --fresh to replace it"
             )
+    folder.write("plan", {**found, "models": found["models"] | asked["models"]})
 
 
 def _trial(study: Study, model: str, seed: int, dataset: DataSet, folder: Folder, stage: Stage) -> dict[str, Any]:

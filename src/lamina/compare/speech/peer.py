@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -10,12 +11,17 @@ from lamina.data.audio import needs, resampled
 from lamina.data.digit_strings import RATE, WORDS
 from lamina.speech.score import Score, score
 
-__all__ = ["NAME", "digits"]
+__all__ = ["NAME", "digits", "sphinx"]
 
 NAME = "pocketsphinx"
 HEARS = 16000  # Hz, of the model of English that comes with it
 MILD = {"wip": 1.0, "pip": 1.0, "silprob": 0.1, "fillprob": 0.01}  # it drops fewer digits so than by its own settings
 GRAMMAR = f"#JSGF V1.0; grammar digits; public <digits> = ( {' | '.join(WORDS)} )+ ;"
+
+
+def sphinx() -> Any:
+    """The package; UserError with the line that installs it where it is not there."""
+    return needs("pocketsphinx", "the comparison with pocketsphinx", "bench")
 
 
 def digits(strings: Sequence[tuple[str, Tensor]]) -> Score:
@@ -26,8 +32,7 @@ def digits(strings: Sequence[tuple[str, Tensor]]) -> Score:
 
     The loudest sample of a string is brought to a half of what 16 bits hold, so that no noise is cut.
     """
-    sphinx = needs("pocketsphinx", "the comparison with pocketsphinx", "bench")
-    decoder = sphinx.Decoder(samprate=HEARS, lm=None, loglevel="FATAL", **MILD)
+    decoder = sphinx().Decoder(samprate=HEARS, lm=None, loglevel="FATAL", **MILD)
     decoder.add_jsgf_string("digits", GRAMMAR)
     decoder.activate_search("digits")
     heard = []
