@@ -30,9 +30,7 @@ def compare(
     what: Annotated[list[str] | None, typer.Argument(metavar="DATA", help=DATA_HELP, show_default="digits")] = None,
     params: Annotated[str | None, typer.Option(help="Weights of each structure: 60k, 1.5M. Default 60k.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Time for the whole run; it sets the steps. Default 5.")] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Of each training, for --minutes; recall, copy, induction 1500.")
-    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Of each training; recall, copy, induction 1500.")] = None,
     seeds: Annotated[int, typer.Option(help="Trainings at the chosen learning rate.")] = 3,
     names: Annotated[
         str | None, typer.Option("--models", help="Structures, such as lstm,gru,lenet; lstm+conv, mamba-conv.")
