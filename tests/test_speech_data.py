@@ -244,6 +244,17 @@ def test_letters_are_a_path_to_the_text(tmp_path: Path, monkeypatch: pytest.Monk
     assert quiet < float(found.test.x.frames.mean()) < loud
 
 
+def test_rooms_do_not_take_the_noise_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recordings(tmp_path, monkeypatch)
+    wav = np.zeros(50, np.float32)
+    wav[0] = 1.0
+    (tmp_path / "heard/rooms").mkdir(parents=True)
+    soundfile.write(tmp_path / "heard/rooms/hall.wav", wav, RATE)
+    found = data.load(f"digit_strings:train=6,snr=5,rooms=0.5,noises={tmp_path / 'heard'}")
+    for split in (found.train, found.dev, found.test):
+        assert float(split.x.frames.min()) > -12  # without noise a pause is at the floor, -13.8
+
+
 def recordings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tone for each digit in each part, where the recorded digits are looked for."""
     (folder / "fsdd").mkdir()

@@ -11,7 +11,7 @@ from torch import Tensor
 from lamina.core.config import UserError
 from lamina.data.features import Features
 from lamina.data.sounds import Samples
-from lamina.data.vary import Backgrounds, Masks, in_room, with_noise
+from lamina.data.vary import Backgrounds, Masks, drawn, in_room, with_noise
 
 __all__ = ["Hearing"]
 
@@ -49,15 +49,19 @@ class Hearing:
         """What makes frames of sounds at that rate."""
         return Samples(rate) if self.samples else Features(rate, self.mels, self.stack, self.norm)
 
-    def varied(self, sound: Tensor, backgrounds: Backgrounds, generator: torch.Generator) -> Tensor:
-        """A training sound [n] in a room, with noise, or as it is."""
-        if float(torch.rand((), generator=generator)) < self.rooms:
+    def varied(
+        self, sound: Tensor, backgrounds: Backgrounds, generator: torch.Generator, snr: int | None = None
+    ) -> Tensor:
+        """A training sound [n] in a room, with noise, or as it is. snr: of the white noise under it where `noise` says
+        nothing.
+        """
+        if (self.rooms or self.noise) and float(torch.rand((), generator=generator)) < self.rooms:
             response = backgrounds.room(generator)
             sound = sound if response is None else in_room(sound, response)
         if self.noise:
-            snr = self.noise[int(torch.randint(len(self.noise), (1,), generator=generator))]
-            sound = with_noise(sound, backgrounds.noise(len(sound), generator), snr)
-        return sound
+            ratio = self.noise[drawn(0, len(self.noise), generator)]
+            return with_noise(sound, backgrounds.noise(len(sound), generator), ratio)
+        return sound if snr is None else with_noise(sound, torch.randn(len(sound), generator=generator), snr)
 
     def told(self) -> str:
         """What training sounds are varied by, as part of a sentence; "" where they are as they were."""

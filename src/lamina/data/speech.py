@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -24,7 +24,7 @@ from lamina.data.sounds import Samples, Sounds
 from lamina.data.source import HUB, read_source, stamp
 from lamina.data.vary import Backgrounds, Masks, faster
 
-__all__ = ["BLANK", "from_hub", "from_source", "heard", "label_rows", "transcribed", "written"]
+__all__ = ["BLANK", "from_hub", "from_source", "heard", "label_rows", "written"]
 
 BLANK = 0  # the class of CTC that is no label
 WIDEST = 16000  # Hz: beyond it, sounds are resampled
@@ -144,18 +144,6 @@ def _known(texts: Mapping[str, Sequence[str]], parts: Mapping[str, Heard], probl
             if strange := sorted(set(text) - alphabet):
                 with problems.kept(one.where):
                     raise UserError(f"no training text has {', '.join(map(repr, strange))}; write it otherwise")
-
-
-def transcribed(
-    name: str,
-    sounds: Mapping[str, Iterable[Tensor]],
-    texts: Mapping[str, Sequence[str]],
-    features: Features | Samples,
-    source: str,
-    **more: Any,
-) -> DataSet:
-    """A data set for CTC from sounds [n] and their texts by part; see `written`."""
-    return written(name, {part: features(sounds[part]) for part in PARTS}, texts, features, source, **more)
 
 
 def written(
