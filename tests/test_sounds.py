@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import soundfile
 import torch
 
 from lamina import data
@@ -62,15 +64,65 @@ def test_pieces_are_equal_and_none_is_lost_but_the_short() -> None:
 
 def test_a_folder_and_a_manifest_to_pretrain_on(tmp_path: Path) -> None:
     folder = write(tmp_path / "sounds")
-    lines = [{"audio": f"sounds/{i:02}.wav", "split": split, "sr": RATE}
-             for i, split in ((1, "train"), (2, "dev"), (3, "test"))]  # fmt: skip
-    (tmp_path / "mine.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    lines = [{"audio": f"sounds/{i:02}.wav", "split": split, "sr": RATE, "text": ""}
+             for i, split in ((1, "train"), (2, "valid"), (3, "test"))]  # fmt: skip
+    manifest(tmp_path / "mine.jsonl", lines)
     one = data.load(f"unlabelled:{folder}")
-    assert (len(one.train), len(one.dev), len(one.test)) == (36, 2, 2)
+    assert (len(one.train), len(one.dev), len(one.test)) == (32, 4, 4)
     assert (one.kind, one.task, one.rate) == ("samples", "contrastive", RATE)
     both = data.load(f"unlabelled:{folder}+{tmp_path / 'mine.jsonl'},seconds=2")
-    assert (len(both.train), len(both.dev), len(both.test)) == (37, 3, 3)
+    assert (len(both.train), len(both.dev), len(both.test)) == (33, 5, 5)
     assert both.name == f"unlabelled:{folder}+{tmp_path / 'mine.jsonl'},seconds=2"
+
+
+def manifest(path: Path, lines: list[dict[str, Any]]) -> Path:
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    return path
+
+
+def sizes(source: object) -> tuple[int, ...]:
+    found = data.load(f"unlabelled:{source}")
+    return len(found.train), len(found.dev), len(found.test)
+
+
+def test_cuts_of_one_file_are_heard_as_cuts(tmp_path: Path) -> None:
+    """Ten cuts of 1.5 s of a file of 20 s, by NeMo's keys; all of train, so that some are held out."""
+    sound = tones(1, 0, 20 * RATE, 20 * RATE)[0]
+    soundfile.write(tmp_path / "long.wav", sound.numpy(), RATE)
+    lines = [{"audio_filepath": "long.wav", "offset": 2 * i, "duration": 1.5, "split": "train"} for i in range(10)]
+    found = data.load(f"unlabelled:{manifest(tmp_path / 'm.jsonl', lines)}")
+    assert (len(found.train), len(found.dev), len(found.test)) == (8, 1, 1)
+    begins = {2 * i * RATE for i in range(10)}
+    for split in (found.train, found.dev, found.test):
+        for row in split.rows(slice(None))["x"][..., 0]:
+            assert row.shape == (1500,)
+            at = next(n for n in begins if torch.allclose(row, sound[n : n + 1500], atol=2**-14))
+            begins.remove(at)
+    assert not begins
+
+
+def test_folders_to_pretrain_on_are_those_to_learn_texts_from(tmp_path: Path) -> None:
+    """Folders of the parts, Kaldi's tables, another format, few files: what reads sounds with texts reads these."""
+    for part, n in (("train", 5), ("dev", 2), ("test", 3)):
+        write(tmp_path / "parts" / part, n)
+    assert sizes(tmp_path / "parts") == (5, 2, 3)
+    (tmp_path / "kaldi").mkdir()
+    (tmp_path / "kaldi/wav.scp").write_text("".join(f"r{i} {tmp_path}/parts/train/{i:02}.wav\n" for i in range(1, 5)))
+    (tmp_path / "kaldi/segments").write_text("".join(f"u{i} r{i} 0.1 1.3\n" for i in range(1, 5)))
+    found = data.load(f"unlabelled:{tmp_path / 'kaldi'}")
+    assert (len(found.train), found.shape) == (2, (1200, 1))
+    assert sizes(write(tmp_path / "few", 3)) == (1, 1, 1)
+    (tmp_path / "aiff").mkdir()
+    for i, sound in enumerate(tones(4, 0, 1500, 1500)):
+        soundfile.write(tmp_path / f"aiff/{i}.aiff", sound.numpy(), RATE)
+    assert sizes(tmp_path / "aiff") == (2, 1, 1)
+
+
+def test_all_are_heard_at_the_lowest_rate(tmp_path: Path) -> None:
+    write(tmp_path / "mixed/a", 4, 2 * RATE)
+    write(tmp_path / "mixed/b", 4)
+    found = data.load(f"unlabelled:{tmp_path / 'mixed'}")
+    assert (found.rate, found.shape) == (RATE, (1500, 1))
 
 
 def test_the_name_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,12 +158,13 @@ def test_speech_as_samples_is_the_same_speech() -> None:
         ("unlabelled:nowhere", "unknown set of speech 'nowhere'"),
         ("unlabelled:", "names no source"),
         ("unlabelled:espeak_strings,seconds=fast", "seconds=fast: pieces take 1 s at least"),
-        ("unlabelled:{}/empty", "holds no sound; give a folder with files that end in .wav"),
-        ("unlabelled:{}/few", "dev: no sound of a second or more"),
-        ("unlabelled:{}/bad.jsonl", 'line 2: no JSON object with "audio"'),
-        ("unlabelled:{}/part.jsonl", "split 'all' is none of train, dev, test"),
+        ("unlabelled:{}/empty", "holds no wav.scp and no sound (.wav,"),
+        ("unlabelled:{}/two", "2 utterances are too few to hold any out; say the split of each"),
+        ("unlabelled:{}/short", "train: no sound of a second or more; give more of them, or longer ones"),
+        ("unlabelled:{}/bad.jsonl", 'line 2: no "audio"'),
+        ("unlabelled:{}/part.jsonl", "line 1: unknown split 'all'"),
         ("unlabelled:{}/gone.jsonl", "no such file"),
-        ("unlabelled:{}/lost.jsonl", "lost/6.wav, {}/lost/7.wav and 2 more; correct the paths"),
+        ("unlabelled:{}/lost.jsonl", "line 1: {}/lost/3.wav: no such file"),
         ("unlabelled:{}/none.jsonl", "none.jsonl: empty"),
         ("samples:digits", "unknown set of speech 'digits'; did you mean 'digit_strings'?"),
     ],
@@ -119,9 +172,10 @@ def test_speech_as_samples_is_the_same_speech() -> None:
 def test_what_cannot_be_read_is_one_line(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     write(tmp_path / "few", 3)
+    write(tmp_path / "two", 2)
+    write(tmp_path / "short", 3, seconds=0.5)
     (tmp_path / "bad.jsonl").write_text('{"audio": "few/01.wav"}\n{"sound": 1}\n')
-    lost = [json.dumps({"audio": f"lost/{i}.wav"}) for i in range(3, 10)]
-    (tmp_path / "lost.jsonl").write_text("\n".join([*lost, '{"audio": "few/01.wav"}']))
+    manifest(tmp_path / "lost.jsonl", [{"audio": f"{name}.wav"} for name in ("lost/3", "few/01", "few/02")])
     (tmp_path / "none.jsonl").write_text("\n")
     (tmp_path / "part.jsonl").write_text('{"audio": "few/01.wav", "split": "all"}\n')
     with pytest.raises(UserError) as error:

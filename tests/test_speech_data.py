@@ -154,6 +154,7 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"channels": 2}, r"line 1: .*0\.wav: has 1 channels, the manifest says 2; correct either"),
     ({"duration": 2.5}, r"line 1: .*0\.wav: holds 0\.40 s, the manifest says 2\.50; it may be cut off"),
     ({"offset": 2.5}, r"line 1: .*0\.wav: holds 0\.40 s, the manifest begins at 2\.5; correct offset"),
+    ({"duration": 0}, r"line 1: duration 0 is no length of time"),
     ({"duration": "long"}, r"line 1: duration 'long' is no length of time; write seconds"),
     ({"split": "tran"}, r"line 1: unknown split 'tran'.*train"),
     ({"audio": "mine.jsonl"}, r"mine\.jsonl: cannot be read as sound"),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lamina.core.config import UserError
-from lamina.data.audio import read_audio, resampled
+from lamina.data.audio import resampled
 from lamina.data.backgrounds import read_backgrounds
 from lamina.data.dataset import DataSet
 from lamina.data.espeak import Voice, say
@@ -105,7 +105,7 @@ def recorded() -> dict[str, Clips]:
         if one.label not in map(str, range(10)):
             raise UserError(f"{one.where}: label {one.label!r}; it must be a digit, 0..9")
         speaker = found[one.split].setdefault(one.speaker, [[] for _ in range(10)])
-        speaker[int(one.label)].append(read_audio(one.audio, RATE, one.sr)[0])
+        speaker[int(one.label)].append(one.heard(RATE))
     for part, speakers in found.items():
         for name, digits in speakers.items():
             if not all(digits):
