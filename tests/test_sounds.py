@@ -13,46 +13,46 @@ import torch
 from lamina import data
 from lamina.core import UserError
 from lamina.data.batch import Bucketed, in_order
-from lamina.data.sounds import Sounds, pieces
-from sound_parts import RATE, tones, unlabelled, write
+from lamina.data.sounds import pieces
+from sound_parts import RATE, part, tones, unlabelled, write
 
 
 def test_a_batch_is_padded_to_its_longest_row() -> None:
     sounds = tones(5)
-    part = Sounds.of(sounds, torch.arange(5))
-    batch = part.rows(torch.tensor([3, 0]))
+    held = part(sounds, torch.arange(5))
+    batch = held.rows(torch.tensor([3, 0]))
     assert batch["lengths"].tolist() == [len(sounds[3]), len(sounds[0])]
     assert batch["x"].shape == (2, max(len(sounds[3]), len(sounds[0])), 1)
     for row, at in enumerate((3, 0)):
         n = len(sounds[at])
         assert torch.allclose(batch["x"][row, :n, 0], sounds[at], atol=2**-15)
         assert not batch["x"][row, n:].any()
-    assert torch.equal(part.part(torch.tensor([4, 1])).rows(slice(None))["x"], part.rows(torch.tensor([4, 1]))["x"])
-    assert part.shape == (max(map(len, sounds)), 1)
-    assert len(part) == 5
-    loud = Sounds.of([torch.tensor([1.5, -1.5])], torch.zeros(1))
+    assert torch.equal(held.part(torch.tensor([4, 1])).rows(slice(None))["x"], held.rows(torch.tensor([4, 1]))["x"])
+    assert held.shape == (max(map(len, sounds)), 1)
+    assert len(held) == 5
+    loud = part([torch.tensor([1.5, -1.5])], torch.zeros(1))
     assert loud.rows(slice(None))["x"].flatten().tolist() == [32767 / 32768, -1.0]
 
 
 def test_every_row_comes_once_an_epoch_among_rows_of_like_length() -> None:
-    part = Sounds.of(tones(200, 0, 300, 900), torch.arange(200))
+    held = part(tones(200, 0, 300, 900), torch.arange(200))
     batches = data.batches(unlabelled(), 8, 0)
     assert isinstance(batches, Bucketed)
-    batches = Bucketed(part, 8, 0)
+    batches = Bucketed(held, 8, 0)
     epoch = [batches.rows(step) for step in range(25)]
     assert sorted(torch.cat(epoch).tolist()) == list(range(200))
-    assert part.lengths is not None
-    spread = [int(part.lengths[rows].max() - part.lengths[rows].min()) for rows in epoch]
+    assert held.lengths is not None
+    spread = [int(held.lengths[rows].max() - held.lengths[rows].min()) for rows in epoch]
     assert sorted(spread)[12] < 100  # of 600
-    starts = [int(part.lengths[rows].min()) for rows in epoch]
+    starts = [int(held.lengths[rows].min()) for rows in epoch]
     assert starts != sorted(starts)
     assert not torch.equal(torch.cat(epoch), torch.cat([batches.rows(step) for step in range(25, 50)]))
-    assert [rows.tolist() for rows in epoch] == [Bucketed(part, 8, 0).rows(step).tolist() for step in range(25)]
+    assert [rows.tolist() for rows in epoch] == [Bucketed(held, 8, 0).rows(step).tolist() for step in range(25)]
 
 
 def test_long_sounds_are_scored_few_at_once() -> None:
-    part = Sounds.of([torch.zeros(500_000)] * 9, torch.zeros(9))
-    assert [rows.stop - rows.start for rows in in_order(part, 512)] == [4, 4, 4]
+    held = part([torch.zeros(500_000)] * 9, torch.zeros(9))
+    assert [rows.stop - rows.start for rows in in_order(held, 512)] == [4, 4, 4]
 
 
 def test_pieces_are_equal_and_none_is_lost_but_the_short() -> None:
@@ -103,8 +103,8 @@ def test_cuts_of_one_file_are_heard_as_cuts(tmp_path: Path) -> None:
 
 def test_folders_to_pretrain_on_are_those_to_learn_texts_from(tmp_path: Path) -> None:
     """Folders of the parts, Kaldi's tables, another format, few files: what reads sounds with texts reads these."""
-    for part, n in (("train", 5), ("dev", 2), ("test", 3)):
-        write(tmp_path / "parts" / part, n)
+    for name, n in (("train", 5), ("dev", 2), ("test", 3)):
+        write(tmp_path / "parts" / name, n)
     assert sizes(tmp_path / "parts") == (5, 2, 3)
     (tmp_path / "kaldi").mkdir()
     (tmp_path / "kaldi/wav.scp").write_text("".join(f"r{i} {tmp_path}/parts/train/{i:02}.wav\n" for i in range(1, 5)))

@@ -120,7 +120,8 @@ def test_kaldis_wrong_lines_are_named_together(tmp_path: Path) -> None:
         read_source(tmp_path / "data")
     said = str(error.value)
     wanted = (
-        "8 problems", "u7 is from nan to 1 s", "u8 is from 0 to inf s", "r2 is a command, which is not run (sph2pipe -f wav a.sph |...)", "u3 is of r3,",
+        "8 problems", "u7 is from nan to 1 s", "u8 is from 0 to inf s",
+        "r2 is a command, which is not run (sph2pipe -f wav a.sph |...)", "u3 is of r3,",
         "u4 is from 2 to 1 s", "u5 'r1 0' is not RECORDING START END", "says nothing for u6",
         "u9 has no sound; add it to segments",
     )  # fmt: skip

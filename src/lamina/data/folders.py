@@ -25,7 +25,8 @@ def read_folder(folder: str | Path, *, bare: bool = False) -> list[Utterance]:
     Sounds, each beside a .txt of the same name that holds what is said; the folder of a sound is its speaker.
 
     Folders of these forms called train, dev and test inside are the parts; without them some utterances are held out,
-    as `parted` says. bare: to be heard alone, whatever texts they have. Raises UserError that names every file and line that is wrong.
+    as `parted` says. bare: to be heard alone, whatever texts they have. Raises UserError that names every file and
+    line that is wrong.
     """
     folder, problems = Path(folder), Problems(str(folder))
     parts = {word: ALSO.get(word, word) for word in (*PARTS, *ALSO)}

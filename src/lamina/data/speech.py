@@ -19,7 +19,7 @@ from lamina.data.hearing import Hearing
 from lamina.data.manifest import PARTS, Utterance
 from lamina.data.problems import Problems
 from lamina.data.ragged import Ragged
-from lamina.data.sounds import Samples, Sounds
+from lamina.data.sounds import Samples
 from lamina.data.source import HUB, lowest, read_source, stamp
 from lamina.data.vary import Backgrounds, Masks, faster
 
@@ -173,15 +173,13 @@ def _dataset(
     name: str, task: Literal["ctc", "classify"], rows: Mapping[str, list[Tensor]], y: Mapping[str, Tensor],
     aligned: Mapping[str, Sequence[Tensor]] | None = None, **facts: Any,
 ) -> DataSet:  # fmt: skip
-    """Features and targets by part as a data set; every part reads as if padded to the longest row of all."""
-    if isinstance(facts["features"], Samples):
-        rate = facts.pop("features").rate
-        sounds = [Sounds.packed(rows[part], y[part]) for part in PARTS]
-        return DataSet(name, "samples", task, *sounds, **facts, rate=rate)
-    most = max(len(row) for part in rows.values() for row in part)
+    """Features or samples and targets by part as a data set; features read as if padded to the longest row of all."""
+    if sampled := isinstance(facts["features"], Samples):
+        facts["rate"] = facts.pop("features").rate
+    most = 0 if sampled else max(len(row) for part in rows.values() for row in part)
     splits = []
     for part in PARTS:
         x = Ragged(rows[part], most)
         known = None if aligned is None else pad_sequence(list(aligned[part]), True, NOT_ASKED)
         splits.append(Split(x, y[part], x.lengths, known))
-    return DataSet(name, "audio", task, *splits, **facts)
+    return DataSet(name, "samples" if sampled else "audio", task, *splits, **facts)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from lamina.core.config import UserError
 from lamina.data.audio import resampled
-from lamina.data.dataset import DataSet
+from lamina.data.dataset import FULL, DataSet, Split
 from lamina.data.manifest import PARTS, Utterance, parted
 from lamina.data.problems import Problems
+from lamina.data.ragged import Ragged
 from lamina.data.shared import shared
-from lamina.data.sounds import FULL, Sounds, pieces
+from lamina.data.sounds import pieces, whole
 from lamina.data.source import HUB, lowest, read_source
 
 __all__ = ["PREFIX", "split_name", "unlabelled"]
@@ -36,18 +38,18 @@ def unlabelled(name: str, known: Callable[[str], DataSet]) -> DataSet:
     problems = Problems(name)
     found = [_source(source, known, problems) for source in sources]
     rate = min(rate for _, rate in found)
-    parts: dict[str, Sounds] = {}
+    parts: dict[str, list[Tensor]] = {}
     for part in PARTS:
         sounds = (resampled(sound, own, rate) for of, own in found for sound in of[part])
-        parts[part] = Sounds.of(pieces(sounds, round(seconds * rate), round(SHORTEST * rate)))
+        parts[part] = whole(pieces(sounds, round(seconds * rate), round(SHORTEST * rate)))
     problems.told()
-    for part, split in parts.items():
-        if not len(split):
+    for part, rows in parts.items():
+        if not rows:
             raise UserError(f"{name}: {part}: no sound of a second or more; give more of them, or longer ones")
-    minutes = sum(len(split.x) for split in parts.values()) / rate / 60
+    minutes = sum(len(row) for rows in parts.values() for row in rows) / rate / 60
     source = f"{' and '.join(Path(s).name for s in sources)}: {minutes:.0f} min in pieces, at {rate} Hz, without text"
-    return DataSet(name, "samples", "contrastive", parts["train"], parts["dev"], parts["test"], source,
-                   n_classes=1, rate=rate)  # fmt: skip
+    splits = [Split(x := Ragged(parts[part]), torch.zeros(len(x), dtype=torch.int64), x.lengths) for part in PARTS]
+    return DataSet(name, "samples", "contrastive", *splits, source, n_classes=1, rate=rate)
 
 
 def split_name(name: str) -> tuple[list[str], float]:
@@ -85,5 +87,6 @@ def _sounds(ones: Sequence[Utterance], rate: int, problems: Problems) -> Iterato
             yield one.heard(rate)
 
 
-def _heard(split: Sounds) -> Iterator[Tensor]:
-    return (split.sound(row) / FULL for row in range(len(split)))
+def _heard(split: Split) -> Iterator[Tensor]:
+    assert isinstance(split.x, Ragged)
+    return (split.x.row(i)[:, 0] / FULL for i in range(len(split)))
