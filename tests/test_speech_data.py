@@ -18,7 +18,7 @@ from torch import Tensor
 from lamina import data
 from lamina.cli import main
 from lamina.core import Seq, Streamer, UserError
-from lamina.data import NOT_ASKED, audio
+from lamina.data import NOT_ASKED
 from lamina.data.audio import needs, read_audio, resampled
 from lamina.data.digit_strings import ALPHABETS, String, joined
 from lamina.data.espeak import Voice, say
@@ -202,7 +202,6 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, mani
     with pytest.raises(UserError, match=r"needs soundfile .*; run: pip install 'lamina\[speech\]'"):
         data.load(str(manifest))
     assert needs("json", "this") is json
-    assert audio.EXTRA.endswith("'lamina[speech]'")
 
 
 def test_strings_are_of_one_speaker_with_noise_below() -> None:

@@ -180,9 +180,23 @@ def test_the_hubs_parquet_files(tmp_path: Path) -> None:
         data.load(f"hub:{tmp_path / 'mine'}")
 
 
+def test_big_sets_of_the_hub_and_several_in_one(tmp_path: Path) -> None:
+    rows = [{"audio": packed(), "text": "yes no"} for _ in range(3)]
+    for part in ("partial-train", "test"):
+        parquet(tmp_path / "big/default" / part / "0000.parquet", rows)
+    assert {one.split for one in read_hub(str(tmp_path / "big"))} == {"train", "dev", "test"}
+    for language in ("en-US", "de-DE"):
+        parquet(tmp_path / "several" / language / "train-00000-of-00001.parquet", rows)
+    with pytest.raises(UserError, match=r"holds 2 sets \(de-DE, en-US\); give the folder of one: hub:FOLDER"):
+        read_hub(str(tmp_path / "several"))
+    assert len(read_hub(str(tmp_path / "several/en-US"))) == 3
+
+
 def test_the_hubs_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(UserError, match=r"org/set: sets of the Hub need pyarrow; run: pip install 'lamina\[hub\]'"):
+    with pytest.raises(
+        UserError, match=r"org/set: a set of the Hub needs pyarrow\.parquet .*; run: pip install 'lamina\[hub\]'"
+    ):
         read_hub("org/set")
 
 
