@@ -130,10 +130,28 @@ def test_the_name_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     assert data.where("unlabelled:sounds+espeak_strings") == (f"unlabelled:{tmp_path}/sounds+espeak_strings,seconds=8")
     assert data.where("samples:espeak_strings:train=1000") == "samples:espeak_strings"
+    assert data.where("unlabelled:speech:sounds,seconds=2") == f"unlabelled:speech:{tmp_path}/sounds,seconds=2"
+    assert data.where("unlabelled:librispeech_unlabelled") == "unlabelled:librispeech_unlabelled,seconds=8"
+    for name in ("espeak_strings:noise=10", "speech:sounds,noise=10", "samples:hub:org/name-1.0,noise=10"):
+        found = data.where(f"{name},noises=sounds")
+        assert found.endswith(f",noises={tmp_path}/sounds")
+        assert data.where(found) == found
+    assert data.where("espeak_strings:noise=10,noises=there") == "espeak_strings:noise=10,noises=there"
+    (tmp_path / "mix.v1").mkdir()
+    assert data.where("speech:mix.v1") == f"speech:{tmp_path}/mix.v1"
     assert data.where("samples:my.jsonl") == f"samples:{tmp_path}/my.jsonl"
     assert data.seen_by("waveform", "speechocean762") == "samples:speechocean762"
     assert data.seen_by("waveform", "unlabelled:sounds") == "unlabelled:sounds"
     assert data.seen_by("sequence", "speechocean762") == "speechocean762"
+
+
+def test_samples_are_judged_at_every_noise_too() -> None:
+    heard, seen = (data.load(f"{kind}espeak_strings:train=4,noise=100+5") for kind in ("samples:", ""))
+    assert (heard.probe, list(heard.probes)) == (seen.probe, list(seen.probes)) == ("snr", [100, 5])
+    clean, loud = (heard.probes[snr].rows(slice(0, 3)) for snr in (100, 5))
+    assert torch.equal(clean["lengths"], loud["lengths"])
+    noise = loud["x"] - clean["x"]
+    assert float(10 * (clean["x"].square().mean() / noise.square().mean()).log10()) == pytest.approx(5, abs=0.5)
 
 
 def test_speech_as_samples_is_the_same_speech() -> None:
@@ -166,6 +184,16 @@ def test_speech_as_samples_is_the_same_speech() -> None:
         ("unlabelled:{}/gone.jsonl", "no such file"),
         ("unlabelled:{}/lost.jsonl", "line 1: {}/lost/3.wav: no such file"),
         ("unlabelled:{}/none.jsonl", "none.jsonl: empty"),
+        ("speech", "names nothing that speech reads; write speech:FILE.jsonl or speech:FILE.json or speech:FOLDER"),
+        ("speech:,mels=4", "names nothing that speech reads"),
+        ("Speech", "unknown data set 'Speech'"),
+        ("speech:{}/none.v1", "none.v1: no such file or folder; give a manifest FILE.jsonl, or a folder of sounds"),
+        ("hub", "names nothing that hub reads; write hub:ORG/NAME"),
+        ("hub:", "names nothing that hub reads"),
+        ("samples:", "unknown set of speech ''; known: digit_strings"),
+        ("samples:speech", "names nothing that speech reads"),
+        ("unlabelled:speech", "names nothing that speech reads"),
+        ("samples:espeak_strings:masks=2", "masks=2: is of log-mel frames, and samples are heard as they are"),
         ("samples:digits", "unknown set of speech 'digits'; did you mean 'digit_strings'?"),
     ],
 )

@@ -136,7 +136,9 @@ def test_hearing_varies_as_it_is_told() -> None:
     level = float((always.varied(sound, behind, drawn(), 10) - in_room(sound, response)).square().mean())
     assert level == pytest.approx(float(in_room(sound, response).square().mean()) / 10, rel=0.1)
     for wrong, said in (({"speed": (40,)}, "speed=40: percent"), ({"rooms": 0.5}, "rooms=0.5 needs impulse responses"),
-                        ({"norm": 2.0}, "norm=2")):  # fmt: skip
+                        ({"norm": 2.0}, "norm=2"), ({"stack": 0}, "mels=40 and stack=0 must be at least 1"),
+                        ({"mels": 0}, "mels=0 and stack=4 must be"),
+                        ({"samples": True, "norm": 0.5}, "norm=0.5: is of log-mel frames")):  # fmt: skip
         with pytest.raises(UserError, match=said):
             Hearing(**wrong)  # type: ignore[arg-type]
 

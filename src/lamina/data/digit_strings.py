@@ -231,7 +231,7 @@ def _dataset(name: str, clips: dict[str, Clips], asked: Strings, source: str, ti
     )
     probes = {
         snr: replace(found.test, x=Ragged(features(_at(strings["test"], snr, torch.Generator().manual_seed(snr)))))
-        for snr in (() if hearing.samples else hearing.noise)
+        for snr in hearing.noise
     }
     return replace(found, probes=probes, probe="snr" if probes else "")
 

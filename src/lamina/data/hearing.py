@@ -15,6 +15,8 @@ from lamina.data.vary import Backgrounds, Masks, drawn, in_room, with_noise
 
 __all__ = ["Hearing"]
 
+OF_FRAMES = ("mels", "stack", "norm", "masks")
+
 
 @dataclass(frozen=True)
 class Hearing:
@@ -42,6 +44,11 @@ class Hearing:
             raise UserError(f"speed={'+'.join(map(str, self.speed))}: percent, 50 to 200, such as 90+100+110")
         if not 0 <= self.norm <= 1 or not 0 <= self.rooms <= 1:
             raise UserError(f"norm={self.norm:g} and rooms={self.rooms:g} must lie in 0..1")
+        if self.mels < 1 or self.stack < 1:
+            raise UserError(f"mels={self.mels} and stack={self.stack} must be at least 1")
+        for key in OF_FRAMES if self.samples else ():
+            if (value := getattr(self, key)) != getattr(type(self), key):
+                raise UserError(f"{key}={value}: is of log-mel frames, and samples are heard as they are; leave it out")
         if self.rooms and self.noises is None:
             raise UserError(f"rooms={self.rooms:g} needs impulse responses; say where: noises=FOLDER")
 
@@ -73,4 +80,4 @@ class Hearing:
 
     def hidden(self) -> Masks | None:
         """What hides parts of the features in training."""
-        return Masks(self.masks, self.mels) if self.masks and not self.samples else None
+        return Masks(self.masks, self.mels) if self.masks else None

@@ -26,6 +26,8 @@ def read_source(path: str | Path, *, bare: bool = False) -> list[Utterance]:
     if name.startswith(HUB):
         return read_hub(name.removeprefix(HUB), bare=bare)
     path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; give a manifest FILE.jsonl, or a folder of sounds")
     if not path.is_dir():
         return read_manifest(path, bare=bare)
     return read_manifest(path / MANIFEST, bare=bare) if (path / MANIFEST).is_file() else read_folder(path, bare=bare)

@@ -18,7 +18,7 @@ from lamina.data.shared import shared
 from lamina.data.sounds import pieces, whole
 from lamina.data.source import HUB, lowest, read_source
 
-__all__ = ["PREFIX", "split_name", "unlabelled"]
+__all__ = ["PREFIX", "SHARED", "split_name", "unlabelled"]
 
 PREFIX = "unlabelled:"
 SHARED = {"librispeech_unlabelled": "librispeech_unlabelled/manifest.jsonl"}  # one utterance of each of 251 speakers
