@@ -188,6 +188,7 @@ def test_speech_as_samples_is_the_same_speech() -> None:
         ("speech:,mels=4", "names nothing that speech reads"),
         ("Speech", "unknown data set 'Speech'"),
         ("speech:{}/none.v1", "none.v1: no such file or folder; give a manifest FILE.jsonl, or a folder of sounds"),
+        ("speech:{}/few/01.wav", "01.wav: is one sound; give a manifest FILE.jsonl, or a folder of sounds"),
         ("hub", "names nothing that hub reads; write hub:ORG/NAME"),
         ("hub:", "names nothing that hub reads"),
         ("samples:", "unknown set of speech ''; known: digit_strings"),

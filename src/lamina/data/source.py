@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lamina.core.config import UserError
-from lamina.data.audio import read_audio
+from lamina.data.audio import SOUNDS, read_audio
 from lamina.data.folders import read_folder
 from lamina.data.hub import read_hub
 from lamina.data.manifest import Utterance, read_manifest
@@ -26,9 +26,10 @@ def read_source(path: str | Path, *, bare: bool = False) -> list[Utterance]:
     if name.startswith(HUB):
         return read_hub(name.removeprefix(HUB), bare=bare)
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder; give a manifest FILE.jsonl, or a folder of sounds")
     if not path.is_dir():
+        if not path.exists() or path.suffix.lower() in SOUNDS:
+            what = "is one sound" if path.exists() else "no such file or folder"
+            raise UserError(f"{path}: {what}; give a manifest FILE.jsonl, or a folder of sounds")
         return read_manifest(path, bare=bare)
     return read_manifest(path / MANIFEST, bare=bare) if (path / MANIFEST).is_file() else read_folder(path, bare=bare)
 

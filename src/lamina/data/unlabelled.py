@@ -72,7 +72,7 @@ def split_name(name: str) -> tuple[list[str], float]:
 def _source(source: str, known: Callable[[str], DataSet], problems: Problems) -> tuple[Parts, int]:
     """The sounds of each part, and their rate."""
     path = str(shared(source, SHARED[source])) if source in SHARED else source
-    if path.startswith(HUB) or Path(path).is_dir() or Path(path).suffix == ".jsonl":
+    if path.startswith(HUB) or Path(path).is_dir() or Path(path).suffix in (".jsonl", ".json"):
         found = parted(read_source(path, bare=True), source)
         rate = lowest(found)
         return {part: _sounds([one for one in found if one.split == part], rate, problems) for part in PARTS}, rate
