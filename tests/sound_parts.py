@@ -8,8 +8,9 @@ import soundfile
 import torch
 from torch import Tensor
 
-from lamina.data import DataSet
-from lamina.data.sounds import Sounds
+from lamina.data import DataSet, Split
+from lamina.data.ragged import Ragged
+from lamina.data.sounds import whole
 
 RATE = 1000
 SMALL = {
@@ -31,16 +32,22 @@ def tones(n: int, seed: int = 0, least: int = 400, most: int = 700) -> list[Tens
     return found
 
 
+def part(sounds: list[Tensor], y: Tensor) -> Split:
+    """Sounds as their samples, with what is asked of each."""
+    x = Ragged(whole(sounds))
+    return Split(x, y, x.lengths)  # type: ignore[arg-type]
+
+
 def unlabelled(n: int = 24) -> DataSet:
     """Tones to pretrain on."""
-    parts = [Sounds.of(tones(n, seed), torch.zeros(n, dtype=torch.int64)) for seed in range(3)]
+    parts = [part(tones(n, seed), torch.zeros(n, dtype=torch.int64)) for seed in range(3)]
     return DataSet("tones", "samples", "contrastive", *parts, "made here", n_classes=1, rate=RATE)
 
 
 def labelled(n: int = 12) -> DataSet:
     """Tones with rows of two labels."""
     y = torch.stack([torch.arange(n) % 2 + 1, torch.arange(n) % 3 % 2 + 1], 1)
-    parts = [Sounds.of(tones(n, seed), y) for seed in range(3)]
+    parts = [part(tones(n, seed), y) for seed in range(3)]
     return DataSet("told", "samples", "ctc", *parts, "made here", n_classes=3, labels=("a", "b"), rate=RATE)
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 import lamina
 from lamina import data
 from lamina.cli import _run
+from lamina.cli.pretrain import _said
 from lamina.core import UserError
 from lamina.train import Order, Start, evaluate_run, fit, load_run, train_run
 from sound_parts import CODES, RATE, SMALL, tones, write
@@ -58,6 +59,15 @@ def test_a_run_folder_as_any_other(pretrained: Path, capsys: pytest.CaptureFixtu
     assert "code perplexity" in capsys.readouterr().out
     scores = evaluate_run(load_run(pretrained), "dev")
     assert set(scores) >= {"score", "chance", "code_perplexity", "code_share"}
+
+
+@pytest.mark.parametrize(("chance", "share", "collapsed"), [(0.02, 0.67, False), (1.0, 0.0625, True)])
+def test_a_collapse_does_not_read_as_success(chance: float, share: float, collapsed: bool) -> None:
+    told = {"chance": chance, "code_perplexity": 16 * share, "code_share": share}
+    result = {"metric": "accuracy", "dev": chance, "params": 1, "seconds": 1.0, "steps": 1, "further": told}
+    said = _said({"status": "done", "result": result}, "wav2vec2", Path("run"), False)
+    assert f"(chance {100 * chance:g} %; {100 * share:.3g} % of the codes in use)" in said
+    assert ("nothing is told apart; try --set diversity=1" in said) == collapsed
 
 
 def test_the_same_command_returns_the_same_run(pretrained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,6 +117,7 @@ def test_another_rate_or_other_keys_are_refused(pretrained: Path, tmp_path: Path
     begun = Start.read(pretrained)
     with pytest.raises(UserError, match=r"d_model=32: .* has d_model=16; leave it out"):
         begun.agreed("wav2vec2", {"d_model": 32})
+    assert begun.agreed("wav2vec2", {"warm_start": 0.0})["warm_start"] == 0.0  # of the task
     with pytest.raises(UserError, match="holds a wav2vec2, not a lstm"):
         begun.agreed("lstm", {})
     name = data.seen_by("waveform", str(_manifest(tmp_path, 2 * RATE)))
@@ -114,16 +125,46 @@ def test_another_rate_or_other_keys_are_refused(pretrained: Path, tmp_path: Path
         Order("wav2vec2", begun.keys, name, start=str(pretrained)).build(data.load(name))
 
 
+def test_keys_that_nobody_has_are_refused_in_fine_tuning(
+    pretrained: Path, manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "wav2vec2", str(manifest), "--from", str(pretrained), "--out", str(manifest.parent / "run")]
+    assert _run([*command, "--set", "d_modell=3"]) == 2
+    assert "unknown key 'd_modell'; did you mean 'd_model'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "more"), [
+    ("Wav2Vec2", {}),
+    ("Wav2Vec2Conformer", {"hidden_act": "swish", "conv_depthwise_kernel_size": 5}),
+])  # fmt: skip
+def test_a_folder_of_transformers_says_its_rate_and_whether_it_levels(
+    kind: str, more: dict[str, Any], tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = getattr(transformers, f"{kind}Config")(**SIZES, **more)
+    getattr(transformers, f"{kind}ForPreTraining")(config).save_pretrained(tmp_path)
+    begun = Start.read(tmp_path)
+    assert (begun.rate, begun.keys["level"]) == (None, True)
+    for level in (True, False):
+        heard = transformers.Wav2Vec2FeatureExtractor(sampling_rate=RATE, do_normalize=level)
+        heard.save_pretrained(tmp_path)
+        begun = Start.read(tmp_path)
+        assert (begun.rate, begun.keys["level"]) == (RATE, level)
+
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24,
+    "conv_dim": [8, 8], "conv_kernel": [10, 4], "conv_stride": [5, 4], "num_conv_pos_embeddings": 6,
+    "num_conv_pos_embedding_groups": 4, "num_codevectors_per_group": 6, "codevector_dim": 12,
+}  # fmt: skip
+
+
 def test_a_folder_of_transformers_is_a_start(manifest: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    sizes: dict[str, Any] = {
-        "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24,
-        "conv_dim": [8, 8], "conv_kernel": [10, 4], "conv_stride": [5, 4], "num_conv_pos_embeddings": 6,
-        "num_conv_pos_embedding_groups": 4, "num_codevectors_per_group": 6, "codevector_dim": 12,
-    }  # fmt: skip
     folder = manifest.parent / "theirs"
-    peer = transformers.Wav2Vec2ForPreTraining(transformers.Wav2Vec2Config(**sizes))
+    peer = transformers.Wav2Vec2ForPreTraining(transformers.Wav2Vec2Config(**SIZES))
     peer.save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor(sampling_rate=RATE).save_pretrained(folder)
     begun, name = Start.read(folder), data.seen_by("waveform", str(manifest))
     order = Order("wav2vec2", begun.agreed("wav2vec2", {}), data.where(name), 2, batch_size=8, start=str(folder))
     facts = train_run(order, data.load(name), manifest.parent / "run")
@@ -141,6 +182,7 @@ def test_runs_become_folders_of_transformers(pretrained: Path, manifest: Path, t
     assert _run(["train", "wav2vec2", str(manifest), "--from", str(pretrained), "--out", str(out), *QUICK]) == 0
     for run, name in ((pretrained, "one"), (out, "other")):
         assert _run(["export", str(run), str(tmp_path / name)]) == 0
+    assert Start.read(tmp_path / "one").rate == RATE
     found, sound = load_run(out), tones(1)[0]
     peer = transformers.Wav2Vec2ForCTC.from_pretrained(tmp_path / "other").eval()
     heard = transformers.Wav2Vec2FeatureExtractor.from_pretrained(tmp_path / "other")
@@ -160,12 +202,15 @@ def test_runs_become_folders_of_transformers(pretrained: Path, manifest: Path, t
         (["wav2vec2", "{}/sounds", "--set", "n_code=3"], "did you mean 'n_codes'"),
         (["wav2vec2", "{}/sounds", "--seconds", "0.2"], "seconds=0.2: pieces take 1 s at least"),
         (["wav2vec2", "{}/sounds", "--steps", "0"], "steps must be above 0"),
+        (["wav2vec2", "{}/c++"], "c++: + joins the sources; give them one by one"),
+        (["wav2vec2", "espeak_strings:noise=100+20"], "noise=100+20: + joins the sources"),
     ],
 )
 def test_bad_input_is_one_line(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path / "sounds")
+    write(tmp_path / "c++", 3)
     out = tmp_path / "run"
     assert _run(["pretrain", *(one.format(tmp_path) for one in arguments), "--out", str(out)]) == 2
     error = capsys.readouterr().err

@@ -106,7 +106,7 @@ def test_frames_become_a_spectrogram_or_sound(trained, capsys, tmp_path):
     assert run(capsys, "sample", trained["frames"], "--n", 2, "--out", wav, "--eta", 0.5, "--steps", 4)[0] == 0
     samples, rate = soundfile.read(wav)
     assert rate == 8000
-    assert len(samples) == 2 * (7 * 80 + 0.2 * 8000)
+    assert len(samples) == 2 * (8 * 80 + 0.2 * 8000)
     assert 0 < np.abs(samples).max() < 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.png", "x.wav"]
 

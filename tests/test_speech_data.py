@@ -18,7 +18,7 @@ from torch import Tensor
 from lamina import data
 from lamina.cli import main
 from lamina.core import Seq, Streamer, UserError
-from lamina.data import NOT_ASKED, audio
+from lamina.data import NOT_ASKED
 from lamina.data.audio import needs, read_audio, resampled
 from lamina.data.digit_strings import ALPHABETS, String, joined
 from lamina.data.espeak import Voice, say
@@ -154,6 +154,7 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"channels": 2}, r"line 1: .*0\.wav: has 1 channels, the manifest says 2; correct either"),
     ({"duration": 2.5}, r"line 1: .*0\.wav: holds 0\.40 s, the manifest says 2\.50; it may be cut off"),
     ({"offset": 2.5}, r"line 1: .*0\.wav: holds 0\.40 s, the manifest begins at 2\.5; correct offset"),
+    ({"duration": 0}, r"line 1: duration 0 is no length of time"),
     ({"duration": "long"}, r"line 1: duration 'long' is no length of time; write seconds"),
     ({"split": "tran"}, r"line 1: unknown split 'tran'.*train"),
     ({"audio": "mine.jsonl"}, r"mine\.jsonl: cannot be read as sound"),
@@ -201,7 +202,6 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, mani
     with pytest.raises(UserError, match=r"needs soundfile .*; run: pip install 'lamina\[speech\]'"):
         data.load(str(manifest))
     assert needs("json", "this") is json
-    assert audio.EXTRA.endswith("'lamina[speech]'")
 
 
 def test_strings_are_of_one_speaker_with_noise_below() -> None:
@@ -242,6 +242,17 @@ def test_letters_are_a_path_to_the_text(tmp_path: Path, monkeypatch: pytest.Monk
             assert merged[merged > 0].tolist() == y[y != NOT_ASKED].tolist()
     quiet, loud = (float(found.probes[snr].x.frames.mean()) for snr in (100, 5))
     assert quiet < float(found.test.x.frames.mean()) < loud
+
+
+def test_rooms_do_not_take_the_noise_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recordings(tmp_path, monkeypatch)
+    wav = np.zeros(50, np.float32)
+    wav[0] = 1.0
+    (tmp_path / "heard/rooms").mkdir(parents=True)
+    soundfile.write(tmp_path / "heard/rooms/hall.wav", wav, RATE)
+    found = data.load(f"digit_strings:train=6,snr=5,rooms=0.5,noises={tmp_path / 'heard'}")
+    for split in (found.train, found.dev, found.test):
+        assert float(split.x.frames.min()) > -12  # without noise a pause is at the floor, -13.8
 
 
 def recordings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -77,6 +77,16 @@ def test_some_are_held_out_where_nothing_says_which(tmp_path: Path) -> None:
         read_source(write(tmp_path / "m.jsonl", [{"audio": "a.wav", "text": "a"}] * 2))
 
 
+def test_null_says_nothing_and_train_alone_is_divided(tmp_path: Path) -> None:
+    wav(tmp_path / "a.wav")
+    line = {"audio": "a.wav", "text": "a", "split": None}
+    found = read_source(write(tmp_path / "m.jsonl", [{**line, "speaker": None}, {**line, "speaker": 0}, line]))
+    assert [one.speaker for one in found] == ["", "0", ""]
+    assert sorted(one.split for one in found) == ["dev", "test", "train"]
+    found = read_source(write(tmp_path / "train.jsonl", [{"audio": "a.wav", "text": "a"}] * 10))
+    assert sorted(one.split for one in found) == ["dev", "test", *["train"] * 8]
+
+
 def kaldi(folder: Path) -> Path:
     for part in ("train", "dev", "test"):
         wav(folder / part / "rec.wav", 2.0)
@@ -103,13 +113,15 @@ def test_kaldis_folders(tmp_path: Path) -> None:
 def test_kaldis_wrong_lines_are_named_together(tmp_path: Path) -> None:
     folder = kaldi(tmp_path / "data") / "train"
     (folder / "wav.scp").write_text(f"r1 {folder / 'rec.wav'}\nr2 sph2pipe -f wav a.sph |\n")
-    (folder / "segments").write_text("u1 r1 0.0 0.5\nu2 r2 0.5 1.25\nu3 r3 0 1\nu4 r1 2 1\nu5 r1 0\nu6 r1 0 1\n")
+    (folder / "segments").write_text("u1 r1 0.0 0.5\nu2 r2 0.5 1.25\nu3 r3 0 1\nu4 r1 2 1\nu5 r1 0\nu6 r1 0 1\n"
+                                     "u7 r1 nan 1\nu8 r1 0 inf\n")  # fmt: skip
     (folder / "text").write_text("u1 yes\nu2 no\nu9 no\n")
     with pytest.raises(UserError) as error:
         read_source(tmp_path / "data")
     said = str(error.value)
     wanted = (
-        "6 problems", "r2 is a command, which is not run (sph2pipe -f wav a.sph |...)", "u3 is of r3,",
+        "8 problems", "u7 is from nan to 1 s", "u8 is from 0 to inf s",
+        "r2 is a command, which is not run (sph2pipe -f wav a.sph |...)", "u3 is of r3,",
         "u4 is from 2 to 1 s", "u5 'r1 0' is not RECORDING START END", "says nothing for u6",
         "u9 has no sound; add it to segments",
     )  # fmt: skip
@@ -128,6 +140,12 @@ def test_folders_of_sounds_with_texts_beside(tmp_path: Path) -> None:
     (tmp_path / "anna/05.txt").write_text(" ")
     with pytest.raises(UserError, match=r"(?s)2 problems:.*03\.txt: is not there; write what is said.*05\.txt: is"):
         read_source(tmp_path)
+    (tmp_path / "anna/03.txt").write_text("hello")
+    (tmp_path / "anna/05.txt").write_text("hello")
+    (tmp_path / "anna/03.wav").unlink()
+    (tmp_path / "anna/03.wav").symlink_to(tmp_path / "nowhere.wav")
+    with pytest.raises(UserError, match=r"03\.wav: no such file; correct the path"):
+        data.load(f"speech:{tmp_path}")
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match=r"none: holds no wav\.scp and no sound"):
         data.load(f"speech:{tmp_path / 'none'}")
@@ -162,9 +180,23 @@ def test_the_hubs_parquet_files(tmp_path: Path) -> None:
         data.load(f"hub:{tmp_path / 'mine'}")
 
 
+def test_big_sets_of_the_hub_and_several_in_one(tmp_path: Path) -> None:
+    rows = [{"audio": packed(), "text": "yes no"} for _ in range(3)]
+    for part in ("partial-train", "test"):
+        parquet(tmp_path / "big/default" / part / "0000.parquet", rows)
+    assert {one.split for one in read_hub(str(tmp_path / "big"))} == {"train", "dev", "test"}
+    for language in ("en-US", "de-DE"):
+        parquet(tmp_path / "several" / language / "train-00000-of-00001.parquet", rows)
+    with pytest.raises(UserError, match=r"holds 2 sets \(de-DE, en-US\); give the folder of one: hub:FOLDER"):
+        read_hub(str(tmp_path / "several"))
+    assert len(read_hub(str(tmp_path / "several/en-US"))) == 3
+
+
 def test_the_hubs_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(UserError, match=r"org/set: sets of the Hub need pyarrow; run: pip install 'lamina\[hub\]'"):
+    with pytest.raises(
+        UserError, match=r"org/set: a set of the Hub needs pyarrow\.parquet .*; run: pip install 'lamina\[hub\]'"
+    ):
         read_hub("org/set")
 
 

@@ -129,10 +129,11 @@ def test_what_cannot_be_trained_is_said(run_command: Any, tmp_path: Path, words:
 def test_the_usual_settings_of_speech() -> None:
     none = dict.fromkeys(("steps", "lr", "batch_size", "params"))
     words, given = train_command._asked(["speech"], none)
-    assert words == train_command.SPEAKER
+    assert words == [train_command.SPEAKER, train_command.VOICES + ",masks=1"]
     assert given == train_command.SPEECH
     words, given = train_command._asked(["speech", "mamba"], {**none, "steps": 7})
-    assert words == ["mamba", train_command.SPEAKER[1]]
+    assert words == ["mamba", train_command.VOICES + ",masks=1"]
+    assert train_command._asked(["speech", "wav2vec2"], given)[0] == ["wav2vec2", train_command.VOICES]
     assert given == {**train_command.SPEECH, "steps": 7}
     _, given = train_command._asked(["lstm", "digits"], none)
     assert given == {"steps": 1000, "lr": 3e-3, "batch_size": 64, "params": None}

@@ -21,7 +21,7 @@ from lamina.data.dataset import DataSet, Split
 from lamina.data.features import Features
 from lamina.data.hearing import Hearing
 from lamina.data.ragged import Ragged
-from lamina.data.speech import transcribed
+from lamina.data.speech import written
 from lamina.data.vary import Backgrounds, Masks, faster, in_room, with_noise
 from lamina.tasks import Task
 from lamina.train import Order, Run, evaluate_run, fit
@@ -57,8 +57,10 @@ def test_masks_hide_spans_of_bands_and_of_real_frames() -> None:
 def test_masks_hang_on_the_step_alone_and_are_off_in_scores() -> None:
     sounds = {part: [tone(300 + 20 * i, 4000 + 700 * i) for i in range(8)] for part in ("train", "dev", "test")}
     texts = {part: ["ab"] * 8 for part in sounds}
-    plain = transcribed("tones", sounds, texts, Features(RATE), "made")
-    masked = transcribed("tones", sounds, texts, Features(RATE), "made", masks=Masks(1, 40))
+    features = Features(RATE)
+    rows = {part: features(some) for part, some in sounds.items()}
+    plain = written("tones", rows, texts, features, "made")
+    masked = written("tones", rows, texts, features, "made", masks=Masks(1, 40))
     again, batches = (data.batches(masked, 4, 3) for _ in range(2))
     fifth = batches(5)
     assert torch.equal(again(5)["x"], fifth["x"])
@@ -128,8 +130,15 @@ def test_hearing_varies_as_it_is_told() -> None:
     assert not torch.equal(noisy.varied(sound, behind, drawn()), sound)
     assert torch.equal(noisy.varied(sound, behind, drawn(4)), noisy.varied(sound, behind, drawn(4)))
     assert torch.equal(Hearing(noise=(100,)).varied(sound, behind, drawn()), sound)
+    quiet, generator = Hearing(), drawn(4)
+    at = quiet.varied(sound, behind, drawn(4), 10)
+    assert torch.equal(at, with_noise(sound, torch.randn(len(sound), generator=generator), 10))
+    level = float((always.varied(sound, behind, drawn(), 10) - in_room(sound, response)).square().mean())
+    assert level == pytest.approx(float(in_room(sound, response).square().mean()) / 10, rel=0.1)
     for wrong, said in (({"speed": (40,)}, "speed=40: percent"), ({"rooms": 0.5}, "rooms=0.5 needs impulse responses"),
-                        ({"norm": 2.0}, "norm=2")):  # fmt: skip
+                        ({"norm": 2.0}, "norm=2"), ({"stack": 0}, "mels=40 and stack=0 must be at least 1"),
+                        ({"mels": 0}, "mels=0 and stack=4 must be"),
+                        ({"samples": True, "norm": 0.5}, "norm=0.5: is of log-mel frames")):  # fmt: skip
         with pytest.raises(UserError, match=said):
             Hearing(**wrong)  # type: ignore[arg-type]
 
@@ -186,7 +195,9 @@ def test_buckets_pad_little() -> None:
 def strings(**more: Any) -> DataSet:
     sounds = {part: [tone(300 + 90 * (i % 3), 3000 + 700 * i) for i in range(12)] for part in ("train", "dev", "test")}
     texts = {part: ["abc"[i % 3] for i in range(12)] for part in sounds}
-    return transcribed("tones", sounds, texts, Features(RATE), "made", **more)
+    features = Features(RATE)
+    rows = {part: features(some) for part, some in sounds.items()}
+    return written("tones", rows, texts, features, "made", **more)
 
 
 class Cut(Exception):

@@ -10,6 +10,8 @@ import typer
 
 __all__ = ["register"]
 
+NOTHING_TOLD = 0.5  # chance of telling a frame from the others, from which on few others are left
+
 
 def register(app: typer.Typer) -> None:
     app.command("pretrain")(pretrain)
@@ -21,9 +23,10 @@ def pretrain(
         list[str],
         typer.Argument(
             help=(
-                "Speech, several sources together: folders with sounds, manifests FILE.jsonl with an audio a line, "
-                "librispeech_unlabelled, or sets with texts, which are left unread: espeak_strings, digit_strings, "
-                "speechocean762."
+                "Speech, several sources together; texts are left unread. Folders with sounds or Kaldi's tables, "
+                "manifests FILE.jsonl with an audio a line, hub:ORG/NAME, librispeech_unlabelled, or sets that train "
+                "knows: espeak_strings, espeak_commands, digit_strings, speechocean762, speech:FOLDER. Where a source "
+                "has no parts, a tenth of its sounds, or of its speakers, is held out for dev and a tenth for test."
             )
         ),
     ],
@@ -60,6 +63,9 @@ def pretrain(
     if row.view != "waveform":
         known = ", ".join(name for name, one in models.MODELS.items() if one.view == "waveform")
         raise UserError(f"{row.name}: learns nothing from speech without its text; these do: {known}")
+    for one in data:
+        if "+" in (str(Path(one).resolve()) if Path(one).exists() else one):
+            raise UserError(f"{one}: + joins the sources; give them one by one, and call no path or option by it")
     name = f"unlabelled:{'+'.join(data)},seconds={seconds:g}"
     dataset = sets.load(name)
     order = Order(row.name, keys_of(key or []), sets.where(name), steps, lr, seed, batch_size)
@@ -85,8 +91,13 @@ def _said(facts: dict[str, Any], name: str, folder: Path, as_json: bool) -> str:
             f"{name}: the loss was NaN or inf at step {result['steps']}; the weights before it are kept in {folder}; "
             "try a lower --lr"
         )
-    return (
-        f"{name}: {100 * result['dev']:.1f} % of the masked frames of dev are told from the others, "
-        f"{result['params']:,} weights, {result['seconds']:.1f} s, in {folder}\n"
-        f"next: lamina eval {folder}; lamina train {name} DATA --from {folder}"
-    )
+    told = result["further"]
+    lines = [
+        f"{name}: {100 * result['dev']:.1f} % of the masked frames of dev are told from the others "
+        f"(chance {100 * told['chance']:.3g} %; {100 * told['code_share']:.3g} % of the codes in use), "
+        f"{result['params']:,} weights, {result['seconds']:.1f} s, in {folder}"
+    ]
+    if told["chance"] > NOTHING_TOLD:
+        lines.append("others of the same code are left out, and few are left: nothing is told apart; "
+                     "try --set diversity=1 or a lower --lr")  # fmt: skip
+    return "\n".join([*lines, f"next: lamina eval {folder}; lamina train {name} DATA --from {folder}"])

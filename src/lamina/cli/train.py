@@ -32,7 +32,8 @@ MODEL_HELP = "A structure's name, as in `lamina list`; or speech, behind which b
 USUAL = {"steps": 1000, "lr": 3e-3, "batch_size": 64}
 # `lamina train speech`: what brings a recogniser of spoken digits, or a first one of one's own recordings
 SPEECH = {"steps": 1500, "lr": 3e-3, "batch_size": 16, "params": "480k"}
-SPEAKER = ["attention_lstm", "espeak_strings:train=3000,noise=100+20+10,masks=1"]  # its model and its data
+SPEAKER, VOICES = "attention_lstm", "espeak_strings:train=3000,noise=100+20+10"
+FRAMES = ",masks=1"  # of those voices, where the structure hears features
 
 
 def register(app: typer.Typer) -> None:
@@ -124,11 +125,14 @@ def _asked(what: list[str], given: dict[str, Any]) -> tuple[list[str], dict[str,
     """The structure and the data set that are named, and the options with their defaults: those of `speech` where it
     stands first, which names both itself where they are left out.
     """
+    from lamina import models
     from lamina.core import UserError
 
     words, usual = what, USUAL
     if what[0] == "speech":
-        words, usual = what[1:] + SPEAKER[len(what) - 1 :], SPEECH
+        model = what[1] if len(what) > 1 else SPEAKER
+        voices = VOICES if models.find(model).view == "waveform" else VOICES + FRAMES
+        words, usual = [model, *(what[2:] or [voices])], SPEECH
     if len(words) != 2:
         raise UserError(
             f"lamina train {' '.join(what)}: write a structure and a data set, such as lstm digits; or speech"

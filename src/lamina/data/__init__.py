@@ -31,7 +31,7 @@ from lamina.data.speech import from_hub, from_source
 from lamina.data.synthetic import AddingBatches, adding
 from lamina.data.text import text, text_file
 from lamina.data.tracking import modular, parity
-from lamina.data.unlabelled import PREFIX, split_name, unlabelled
+from lamina.data.unlabelled import PREFIX, SHARED, split_name, unlabelled
 from lamina.data.view import CannotTake, View, view
 from lamina.data.vocabulary import Vocabulary
 
@@ -99,7 +99,7 @@ def load(name: str, vocabulary: Vocabulary | None = None) -> DataSet:
         if kind == "sounds":
             return check(from_source(path))
         return check(FILES[suffix](path))
-    key, options = named.parse(name, _makers())
+    key, options = named.parse(name, _makers() if path else DATA)
     more: dict[str, Any] = {"vocabulary": vocabulary} if vocabulary and key in WORDED else {}
     if path:
         return check(READ[key][0](path, **options, **more))
@@ -110,8 +110,8 @@ def load(name: str, vocabulary: Vocabulary | None = None) -> DataSet:
 def _samples(name: str) -> DataSet:
     """A set of speech as its samples."""
     path, name = _file(name)
-    makers = {key: make for key, make in _makers().items() if key in HEARD}
-    key, options = named.parse(name or "speech", makers, "set of speech")
+    makers = {key: make for key, make in (_makers() if path else DATA).items() if key in HEARD}
+    key, options = named.parse(name or ("speech" if path else ""), makers, "set of speech")
     options["hearing"] = replace(options.get("hearing", Hearing()), samples=True)
     found = READ[key][0](path, **options) if path else DATA[key](**options)
     spelled = found.name if path else named.spell(key, options, DATA[key])
@@ -131,12 +131,15 @@ def where(name: str) -> str:
         return f"{SAMPLES}{where(name.removeprefix(SAMPLES))}"
     if name.startswith(PREFIX):
         sources, seconds = split_name(name)
-        paths = [str(Path(one).resolve()) if Path(one).exists() else one for one in sources]
+        paths = [_here(one) if Path(one).exists() or one in SHARED else where(one) for one in sources]
         return f"{PREFIX}{'+'.join(paths)},seconds={seconds:g}"
     path, name = _file(name)
     if path and not name:
         return str(Path(path).resolve())
-    key, options = named.parse(name, _makers())
+    key, options = named.parse(name, _makers() if path else DATA)
+    hearing = options.get("hearing")
+    if hearing and hearing.noises:
+        options["hearing"] = replace(hearing, noises=Path(_here(str(hearing.noises))))
     spelled = named.spell(key, options, _makers()[key])
     if not path:
         return spelled
@@ -148,14 +151,21 @@ def _file(name: str) -> tuple[str, str]:
     """The file that a name speaks of, and the name without it: "mlm:a.txt,length=64" is a.txt and mlm:length=64."""
     key, _, rest = name.partition(":")
     path, _, options = rest.partition(",")
-    if key in READ and Path(path).suffix in READ[key][1]:
+    kinds = READ[key][1] if key in READ else ()
+    if path and ("" in kinds or Path(path).suffix in kinds):
         return path, f"{key}:{options}" if options else key
-    if key in READ and key not in DATA:
-        kinds = " or ".join(READ[key][1])
-        raise UserError(f"{name}: {key} reads a file; write {key}:FILE, which ends in {kinds}")
+    if kinds and key not in DATA:
+        other = "ORG/NAME" if f"{key}:" == HUB else "FOLDER"
+        forms = " or ".join(f"{key}:FILE{kind}" if kind else f"{key}:{other}" for kind in kinds)
+        raise UserError(f"{name}: names nothing that {key} reads; write {forms}")
     if Path(name).suffix in (*FILES, *TABLES):
         return name, ""
     return "", name
+
+
+def _here(path: str) -> str:
+    """A path that exists, whole; any other as it is, for it may be another kind of name."""
+    return str(Path(path).resolve()) if Path(path).exists() else path
 
 
 def _makers() -> dict[str, Callable[..., DataSet]]:

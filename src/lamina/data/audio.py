@@ -16,7 +16,6 @@ from lamina.core.config import UserError
 
 __all__ = ["SHORT", "SOUNDS", "needs", "not_cut", "read_audio", "resampled"]
 
-EXTRA = "pip install 'lamina[speech]'"
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph", ".aiff", ".aif")  # files that are taken for sounds
 SHORT = 0.1  # seconds that a file may lack of what is said of it
 RIFF = 8  # bytes before those that a WAV's size counts
@@ -28,7 +27,7 @@ def needs(module: str, what: str, extra: str = "speech") -> ModuleType:
     try:
         return importlib.import_module(module)
     except (ImportError, OSError) as error:  # OSError: the package is there, the library under it is not
-        raise UserError(f"{what} needs {module} ({error}); run: {EXTRA.replace('speech', extra)}") from None
+        raise UserError(f"{what} needs {module} ({error}); run: pip install 'lamina[{extra}]'") from None
 
 
 def read_audio(

@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from lamina.core.config import UserError
-from lamina.data.audio import read_audio
 from lamina.data.problems import Problems
 from lamina.data.source import read_source
 from lamina.data.vary import Backgrounds
@@ -31,7 +30,7 @@ def read_backgrounds(path: Path | None, rate: int) -> Backgrounds:
     noises, rooms = [], []
     for one in read_source(there, bare=True):
         with problems.kept(one.where):
-            sound = read_audio(one.audio, rate, one.sr, start=one.start, seconds=one.seconds, whole=one.whole)[0]
+            sound = one.heard(rate)
             inside = os.path.relpath(str(one.audio), there if there.is_dir() else there.parent)
             (rooms if any(part in ROOMS for part in Path(inside).parent.parts) else noises).append(sound)
     problems.told()

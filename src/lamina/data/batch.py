@@ -11,7 +11,6 @@ from torch import Tensor
 
 from lamina.data.dataset import DataSet, Examples, Split
 from lamina.data.hide import ask, shown
-from lamina.data.sounds import Sounds
 from lamina.data.vary import Masks
 from lamina.data.vocabulary import Vocabulary
 
@@ -183,7 +182,7 @@ def in_order(split: Split, batch_size: int) -> list[slice]:
 
     Of long rows fewer at once; of tokens, whose scores take a number for each word of the vocabulary, still fewer.
     """
-    if isinstance(split, Sounds):
+    if split.sampled:
         batch_size = max(1, min(batch_size, MOST_SAMPLES // split.shape[0]))
     elif not split.x.is_floating_point():
         batch_size = max(1, min(batch_size, MOST_TOKENS // split.x.shape[1]))

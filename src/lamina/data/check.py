@@ -28,7 +28,8 @@ def check(dataset: DataSet) -> DataSet:
             raise UserError(
                 f"{where}: y has shape {tuple(split.y.shape)}; targets must be [{len(split)},{dataset.n_out}]"
             )
-        if split.x.shape[1:] != dataset.train.x.shape[1:]:
+        form = 2 if split.sampled else 1  # samples are of any length
+        if split.x.shape[form:] != dataset.train.x.shape[form:]:
             raise UserError(
                 f"{where}: examples of shape {tuple(split.x.shape[1:])}, in train {dataset.shape}; make them equal"
             )

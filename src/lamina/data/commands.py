@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from lamina.data.audio import resampled
 from lamina.data.backgrounds import read_backgrounds
@@ -12,9 +11,9 @@ from lamina.data.digit_strings import ACCENTS, VARIANTS, levelled
 from lamina.data.espeak import Voice, say
 from lamina.data.hearing import Hearing
 from lamina.data.manifest import PARTS
-from lamina.data.speech import transcribed
+from lamina.data.speech import written
 from lamina.data.tokens import at_least
-from lamina.data.vary import faster, with_noise
+from lamina.data.vary import drawn, faster
 
 __all__ = ["PHRASES", "espeak_commands"]
 
@@ -43,33 +42,27 @@ def espeak_commands(train: int = 1500, snr: int = 30, seed: int = 0, hearing: He
     texts, lines = {}, []
     for i, (part, n) in enumerate(zip(PARTS, (train, *HELD), strict=True)):
         generator = torch.Generator().manual_seed(6 * seed + 2 * i)
-        texts[part] = [PHRASES[_drawn(0, len(PHRASES), generator)] for _ in range(n)]
+        texts[part] = [PHRASES[drawn(0, len(PHRASES), generator)] for _ in range(n)]
         lines += [(text, _voice(part, generator)) for text in texts[part]]
     sounds, rate = say(lines)
     each = iter(sounds)
-    heard: dict[str, list[Tensor]] = {}
+    features, heard = hearing.features(RATE), {}
     for i, part in enumerate(PARTS):
         generator = torch.Generator().manual_seed(6 * seed + 2 * i + 1_000_000)
-        varied = part == "train" and bool(hearing.noise or hearing.rooms)
-        heard[part] = []
+        how, mixed = hearing if part == "train" else Hearing(), []
         for _ in texts[part]:
-            percent = hearing.speed[_drawn(0, len(hearing.speed), generator)] if part == "train" else 100
+            percent = how.speed[drawn(0, len(how.speed), generator)] if part == "train" else 100
             sound = faster(levelled(resampled(next(each), rate, RATE)), percent)
-            noise = torch.randn(sound.shape, generator=generator)
-            mixed = hearing.varied(sound, backgrounds, generator) if varied else with_noise(sound, noise, snr)
-            heard[part].append(mixed)
+            mixed.append(how.varied(sound, backgrounds, generator, snr))
+        heard[part] = features(mixed)
     voices = ", ".join(f"{len(ACCENTS) * len(VARIANTS[part])} voices in {part}" for part in PARTS)
-    return transcribed(
-        "espeak_commands", heard, texts, hearing.features(RATE),
+    return written(
+        "espeak_commands", heard, texts, features,
         f"synthetic: eSpeak NG, {voices}; {len(PHRASES)} phrases; noise at {snr} dB; seed {seed}{hearing.told()}",
         title="synthetic spoken commands", alphabet="".join(sorted(set("".join(PHRASES)))), masks=hearing.hidden(),
     )  # fmt: skip
 
 
 def _voice(part: str, generator: torch.Generator) -> Voice:
-    accent, variant = (some[_drawn(0, len(some), generator)] for some in (ACCENTS, VARIANTS[part]))
-    return Voice(f"{accent}+{variant}", _drawn(120, 220, generator), _drawn(20, 80, generator))
-
-
-def _drawn(low: int, high: int, generator: torch.Generator) -> int:
-    return int(torch.randint(low, high, (1,), generator=generator))
+    accent, variant = (some[drawn(0, len(some), generator)] for some in (ACCENTS, VARIANTS[part]))
+    return Voice(f"{accent}+{variant}", drawn(120, 220, generator), drawn(20, 80, generator))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["NOT_ASKED", "DataSet", "Examples", "Split", "digest", "stratified"]
 
 NOT_ASKED = -1  # in a target of frames: nothing is asked there
+FULL = 32768.0  # of a 16-bit sample
 Examples = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 """Makes so many fresh examples, x and y, from a generator alone."""
 
@@ -31,8 +32,8 @@ Examples = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 class Split:
     """One part of a data set.
 
-    x: images [N,C,H,W] float32 in 0..1, sequences [N,T,D], tables [N,D], or tokens [N,T] (integers); features of sounds
-    [N,T,D], also as a `Ragged`, which reads like a tensor.
+    x: images [N,C,H,W] float32 in 0..1, sequences [N,T,D], tables [N,D], or tokens [N,T] (integers); of sounds a
+    `Ragged`, which reads like a tensor: features [N,T,D], or samples [N,T,1] int16, which a batch has in -1..1.
     y: classes [N] int64, numbers [N,d_target] float32, for tokens a class a frame [N,T], NOT_ASKED where none is, or
     rows of labels [N,U], NOT_ASKED behind their ends.
     lengths: real frames of each row [N] int64, or None where all T are real.
@@ -53,6 +54,11 @@ class Split:
         """The shape of one example; of the longest, where they are of many lengths."""
         return tuple(self.x.shape[1:])
 
+    @property
+    def sampled(self) -> bool:
+        """Whether x holds samples."""
+        return isinstance(self.x, Ragged) and not self.x.is_floating_point()
+
     def rows(self, index: Tensor | slice) -> dict[str, Tensor]:
         """Some rows as a batch: {"x", "y"} and, where rows are ragged, "lengths"; x ends with the longest row. With
         "aligned" where it is known.
@@ -61,13 +67,15 @@ class Split:
             return {"x": self.x[index], "y": self.y[index]}
         lengths = self.lengths[index]
         longest = int(lengths.max()) if self.x.dim() == 3 and len(lengths) else None
-        batch = {"x": self.x[index, :longest], "y": self.y[index], "lengths": lengths}
+        x = self.x[index, :longest]
+        batch = {"x": x / FULL if self.sampled else x, "y": self.y[index], "lengths": lengths}
         return batch if self.aligned is None else {**batch, "aligned": self.aligned[index, :longest]}
 
     def part(self, index: Tensor) -> Split:
         """The same rows as a Split of their own."""
         lengths, aligned = (None if t is None else t[index] for t in (self.lengths, self.aligned))
-        return Split(self.x[index], self.y[index], lengths, aligned)
+        x = self.x.part(index) if isinstance(self.x, Ragged) else self.x[index]
+        return Split(x, self.y[index], lengths, aligned)
 
 
 @dataclass(frozen=True)
@@ -171,8 +179,10 @@ def digest(*splits: Split) -> str:
             if tensor is None:
                 total.update(b"none")
                 continue
-            total.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            total.update((tensor.frames if isinstance(tensor, Ragged) else tensor.contiguous()).numpy())
+            held = tensor.frames if isinstance(tensor, Ragged) else tensor.contiguous()
+            shape = held.shape if tensor is split.x and split.sampled else tensor.shape  # of samples, how many in all
+            total.update(f"{tensor.dtype} {tuple(shape)}".encode())
+            total.update(held.numpy())
     return total.hexdigest()[:16]
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lamina.core.config import UserError
-from lamina.data.audio import read_audio, resampled
+from lamina.data.audio import resampled
 from lamina.data.backgrounds import read_backgrounds
 from lamina.data.dataset import DataSet
 from lamina.data.espeak import Voice, say
@@ -19,9 +19,9 @@ from lamina.data.hearing import Hearing
 from lamina.data.manifest import PARTS, read_manifest
 from lamina.data.ragged import Ragged
 from lamina.data.shared import shared
-from lamina.data.speech import BLANK, transcribed
+from lamina.data.speech import BLANK, written
 from lamina.data.tokens import at_least
-from lamina.data.vary import faster, with_noise
+from lamina.data.vary import drawn, faster, with_noise
 
 __all__ = [
     "LOUD",
@@ -105,7 +105,7 @@ def recorded() -> dict[str, Clips]:
         if one.label not in map(str, range(10)):
             raise UserError(f"{one.where}: label {one.label!r}; it must be a digit, 0..9")
         speaker = found[one.split].setdefault(one.speaker, [[] for _ in range(10)])
-        speaker[int(one.label)].append(read_audio(one.audio, RATE, one.sr)[0])
+        speaker[int(one.label)].append(one.heard(RATE))
     for part, speakers in found.items():
         for name, digits in speakers.items():
             if not all(digits):
@@ -118,13 +118,9 @@ def said(seed: int, takes: int = 1) -> dict[str, Clips]:
     its own.
     """
     generator = torch.Generator().manual_seed(2 * seed + 1_000_000)
-
-    def drawn(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (1,), generator=generator))
-
     voices = {
         part: [
-            Voice(f"{accent}+{variant}", drawn(120, 220), drawn(20, 80))
+            Voice(f"{accent}+{variant}", drawn(120, 220, generator), drawn(20, 80, generator))
             for _ in range(takes)
             for accent in ACCENTS
             for variant in variants
@@ -174,20 +170,17 @@ class String:
 def joined(clips: Clips, n: int, generator: torch.Generator, speeds: Sequence[int] = (100,)) -> list[String]:
     """n strings, each of one speaker of `clips` at one of the speeds: digits at random with silences between."""
 
-    def number(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (1,), generator=generator))
-
     def pause() -> Tensor:
         low, high = (round(RATE * seconds) for seconds in PAUSE)
-        return torch.zeros(number(low, high + 1))
+        return torch.zeros(drawn(low, high + 1, generator))
 
     strings = []
     for _ in range(n):
-        speaker, percent = clips[number(0, len(clips))], speeds[number(0, len(speeds))]
-        digits = [number(0, 10) for _ in range(number(FEWEST, MOST + 1))]
+        speaker, percent = clips[drawn(0, len(clips), generator)], speeds[drawn(0, len(speeds), generator)]
+        digits = [drawn(0, 10, generator) for _ in range(drawn(FEWEST, MOST + 1, generator))]
         pieces = [pause()]
         for digit in digits:
-            pieces += [faster(speaker[digit][number(0, len(speaker[digit]))], percent), pause()]
+            pieces += [faster(speaker[digit][drawn(0, len(speaker[digit]), generator)], percent), pause()]
         ends = list(accumulate(map(len, pieces)))
         spans = tuple(zip(ends[:-1:2], ends[1::2], strict=True))
         strings.append(String("".join(map(str, digits)), torch.cat(pieces), spans))
@@ -213,18 +206,16 @@ class Strings:
 def _dataset(name: str, clips: dict[str, Clips], asked: Strings, source: str, title: str) -> DataSet:
     hearing, features = asked.hearing, asked.hearing.features(RATE)
     backgrounds = read_backgrounds(hearing.noises, RATE)
-    strings, sounds = {}, {}
+    strings, rows = {}, {}
     for i, (part, n) in enumerate(zip(PARTS, (asked.train, *HELD), strict=True)):
         generator = torch.Generator().manual_seed(6 * asked.seed + 2 * i)  # a part does not hang on another's size
         strings[part] = joined(clips[part], n, generator, hearing.speed if part == "train" else (100,))
-        if part == "test" or not (hearing.noise or hearing.rooms):
-            sounds[part] = _at(strings[part], asked.snr, generator)
-        else:
-            sounds[part] = [hearing.varied(s.sound, backgrounds, generator) for s in strings[part]]
+        how = Hearing() if part == "test" else hearing
+        rows[part] = features([how.varied(s.sound, backgrounds, generator, asked.snr) for s in strings[part]])
     each = RATE // 100 * hearing.stack
-    found = transcribed(
+    found = written(
         name,
-        sounds,
+        rows,
         {part: [s.written(asked.units) for s in some] for part, some in strings.items()},
         features,
         f"{source}; noise at {asked.snr} dB; seed {asked.seed}{hearing.told()}",
@@ -240,7 +231,7 @@ def _dataset(name: str, clips: dict[str, Clips], asked: Strings, source: str, ti
     )
     probes = {
         snr: replace(found.test, x=Ragged(features(_at(strings["test"], snr, torch.Generator().manual_seed(snr)))))
-        for snr in (() if hearing.samples else hearing.noise)
+        for snr in hearing.noise
     }
     return replace(found, probes=probes, probe="snr" if probes else "")
 

@@ -25,7 +25,8 @@ def read_folder(folder: str | Path, *, bare: bool = False) -> list[Utterance]:
     Sounds, each beside a .txt of the same name that holds what is said; the folder of a sound is its speaker.
 
     Folders of these forms called train, dev and test inside are the parts; without them some utterances are held out,
-    as `parted` says. bare: texts may be missing. Raises UserError that names every file and line that is wrong.
+    as `parted` says. bare: to be heard alone, whatever texts they have. Raises UserError that names every file and
+    line that is wrong.
     """
     folder, problems = Path(folder), Problems(str(folder))
     parts = {word: ALSO.get(word, word) for word in (*PARTS, *ALSO)}
@@ -46,7 +47,7 @@ def _beside(folder: Path, part: str, bare: bool, problems: Problems) -> list[Utt
         text = None
         with problems.kept():
             written = audio.with_suffix(".txt")
-            if written.is_file():
+            if written.is_file() and not bare:
                 text = " ".join(read_text(written, "what is said in a sound").split())
             if not text and not bare:
                 what = "is empty" if written.is_file() else "is not there"
@@ -99,7 +100,7 @@ def _span(folder: Path, key: str, line: str) -> tuple[float, float, str]:
         start, seconds = float(begin), float(end) - float(begin)
     except ValueError:
         raise UserError(f"{folder / SEGMENTS}: {key} {line!r} is not RECORDING START END; write seconds") from None
-    if start < 0 or seconds <= 0:
+    if not (start >= 0 and 0 < seconds < float("inf")):
         raise UserError(f"{folder / SEGMENTS}: {key} is from {begin} to {end} s; it must end behind its beginning")
     return start, seconds, wav
 

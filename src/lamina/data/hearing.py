@@ -11,9 +11,11 @@ from torch import Tensor
 from lamina.core.config import UserError
 from lamina.data.features import Features
 from lamina.data.sounds import Samples
-from lamina.data.vary import Backgrounds, Masks, in_room, with_noise
+from lamina.data.vary import Backgrounds, Masks, drawn, in_room, with_noise
 
 __all__ = ["Hearing"]
+
+OF_FRAMES = ("mels", "stack", "norm", "masks")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Hearing:
             raise UserError(f"speed={'+'.join(map(str, self.speed))}: percent, 50 to 200, such as 90+100+110")
         if not 0 <= self.norm <= 1 or not 0 <= self.rooms <= 1:
             raise UserError(f"norm={self.norm:g} and rooms={self.rooms:g} must lie in 0..1")
+        if self.mels < 1 or self.stack < 1:
+            raise UserError(f"mels={self.mels} and stack={self.stack} must be at least 1")
+        for key in OF_FRAMES if self.samples else ():
+            if (value := getattr(self, key)) != getattr(type(self), key):
+                raise UserError(f"{key}={value}: is of log-mel frames, and samples are heard as they are; leave it out")
         if self.rooms and self.noises is None:
             raise UserError(f"rooms={self.rooms:g} needs impulse responses; say where: noises=FOLDER")
 
@@ -49,15 +56,19 @@ class Hearing:
         """What makes frames of sounds at that rate."""
         return Samples(rate) if self.samples else Features(rate, self.mels, self.stack, self.norm)
 
-    def varied(self, sound: Tensor, backgrounds: Backgrounds, generator: torch.Generator) -> Tensor:
-        """A training sound [n] in a room, with noise, or as it is."""
-        if float(torch.rand((), generator=generator)) < self.rooms:
+    def varied(
+        self, sound: Tensor, backgrounds: Backgrounds, generator: torch.Generator, snr: int | None = None
+    ) -> Tensor:
+        """A training sound [n] in a room, with noise, or as it is. snr: of the white noise under it where `noise` says
+        nothing.
+        """
+        if (self.rooms or self.noise) and float(torch.rand((), generator=generator)) < self.rooms:
             response = backgrounds.room(generator)
             sound = sound if response is None else in_room(sound, response)
         if self.noise:
-            snr = self.noise[int(torch.randint(len(self.noise), (1,), generator=generator))]
-            sound = with_noise(sound, backgrounds.noise(len(sound), generator), snr)
-        return sound
+            ratio = self.noise[drawn(0, len(self.noise), generator)]
+            return with_noise(sound, backgrounds.noise(len(sound), generator), ratio)
+        return sound if snr is None else with_noise(sound, torch.randn(len(sound), generator=generator), snr)
 
     def told(self) -> str:
         """What training sounds are varied by, as part of a sentence; "" where they are as they were."""
@@ -69,4 +80,4 @@ class Hearing:
 
     def hidden(self) -> Masks | None:
         """What hides parts of the features in training."""
-        return Masks(self.masks, self.mels) if self.masks and not self.samples else None
+        return Masks(self.masks, self.mels) if self.masks else None

@@ -8,12 +8,12 @@ from types import ModuleType
 from typing import Any
 
 from lamina.core.config import UserError
+from lamina.data.audio import needs
 from lamina.data.manifest import ALSO, PARTS, Utterance, parted
 from lamina.data.problems import Problems
 
 __all__ = ["read_hub"]
 
-EXTRA = "pip install 'lamina[hub]'"
 CONVERTED = "refs/convert/parquet"  # the branch that the Hub itself writes
 TEXTS, LABELS, SPEAKERS = ("text", "sentence", "transcription", "transcript"), ("label", "intent"), ("speaker_id",)
 
@@ -22,14 +22,17 @@ def read_hub(name: str, *, bare: bool = False) -> list[Utterance]:
     """The utterances of org/name on the Hub, or of a folder of its Parquet files.
 
     A row has a column of sounds {"bytes", "path"}, and what is said in one called text, sentence, transcription or
-    transcript, or a class called label. The files' names say the part: train-00000-of-00002.parquet, or a folder train.
-    The sounds stay in memory as they are packed. Raises UserError that names the rows that are wrong.
+    transcript, or a class called label. The files' names say the part: train-00000-of-00002.parquet, or a folder train
+    or partial-train. The sounds stay in memory as they are packed. Raises UserError that names the rows that are wrong,
+    or the sets where the folder holds several.
     """
-    parquet = _needs("pyarrow.parquet", name)
+    parquet = needs("pyarrow.parquet", f"{name}: a set of the Hub", "hub")
     folder = Path(name) if Path(name).is_dir() else _fetched(name)
     problems, found = Problems(name), []
-    for file in sorted(folder.rglob("*.parquet")):
-        part = _part(file.relative_to(folder))
+    files = {file: _place(file.relative_to(folder)) for file in sorted(folder.rglob("*.parquet"))}
+    if len(sets := sorted({str(where) for part, where in files.values() if part})) > 1:
+        raise UserError(f"{name}: holds {len(sets)} sets ({', '.join(sets)}); give the folder of one: hub:FOLDER")
+    for file, (part, _) in files.items():
         for n, row in _rows(parquet, file):
             with problems.kept():
                 found.append(_utterance(f"{name}: {file.name}: row {n}", part, row, bare))
@@ -65,17 +68,17 @@ def _utterance(where: str, part: str, row: dict[str, Any], bare: bool) -> Uttera
     )  # fmt: skip
 
 
-def _part(file: Path) -> str:
-    """The part that a file's name, or a folder of its path, begins with; "" for none."""
-    for word in reversed(file.parts):
-        first = word.split("-")[0].split(".")[0]
+def _place(file: Path) -> tuple[str, Path]:
+    """The part that a file's name, or a folder of its path, begins with, "" for none; and in what folder that lies."""
+    for here in (file, *file.parents):
+        first = here.name.removeprefix("partial-").split("-")[0].split(".")[0]
         if (part := ALSO.get(first, first)) in PARTS:
-            return part
-    return ""
+            return part, here.parent
+    return "", file.parent
 
 
 def _fetched(name: str) -> Path:
-    hub = _needs("huggingface_hub", name)
+    hub = needs("huggingface_hub", f"{name}: a set of the Hub", "hub")
     said = "no such branch"
     for revision in (CONVERTED, None):
         try:
@@ -89,12 +92,3 @@ def _fetched(name: str) -> Path:
     raise UserError(
         f"{name}: the Hugging Face Hub did not give it ({said}); give a folder, or try again with a network"
     )
-
-
-def _needs(module: str, name: str) -> ModuleType:
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise UserError(f"{name}: sets of the Hub need {module.split('.')[0]}; run: {EXTRA}") from None

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lamina.core.config import UserError, nearest
+from lamina.data.audio import read_audio
 from lamina.data.lines import read_text
 from lamina.data.problems import Problems
 
@@ -42,6 +44,11 @@ class Utterance:
     start: float = 0.0
     seconds: float | None = None
 
+    def heard(self, rate: int) -> Tensor:
+        """Its samples at that rate, [n]; UserError where the file is not what was said of it."""
+        return read_audio(self.audio, rate, self.sr, channels=self.channels, start=self.start, seconds=self.seconds,
+                          whole=self.whole)[0]  # fmt: skip
+
 
 def read_manifest(path: str | Path, *, bare: bool = False) -> list[Utterance]:
     """The utterances of FILE.jsonl, whose lines hold
@@ -51,7 +58,7 @@ def read_manifest(path: str | Path, *, bare: bool = False) -> list[Utterance]:
     or NeMo's keys {"audio_filepath", "duration", "text", ["offset"]}; audio counts from the manifest's folder. Where no
     line has a split and the file's name holds "train", dev and test are files beside it of the same name but for that
     word (dev, val, valid or validation; test), else some are held out (`parted`). Every line has a text, or every line
-    a label; bare: they may have neither. Raises UserError that names the lines with what is missing.
+    a label; bare: neither is read. Raises UserError that names the lines with what is missing.
     """
     path = Path(path)
     problems = Problems(str(path))
@@ -77,14 +84,14 @@ def read_manifest(path: str | Path, *, bare: bool = False) -> list[Utterance]:
 
 
 def parted(found: Sequence[Utterance], where: str) -> list[Utterance]:
-    """The utterances, each in a part. Where none says which, a tenth becomes dev and a tenth test by a fixed seed, of
-    the speakers where there are ten; where only dev is missing, a tenth of train.
+    """The utterances, each in a part. Where none says which, or all are of train, a tenth becomes dev and a tenth test
+    by a fixed seed, of the speakers where there are ten; where only dev is missing, a tenth of train.
     """
     named = {one.split for one in found}
     if "" in named and len(named) > 1:
         first = next(one for one in found if not one.split)
         raise UserError(f'{first.where}: no "split", which other lines have; give it to all or none')
-    if "" in named:
+    if named in ({""}, {"train"}):
         return _held(list(found), ("dev", "test"), where)
     if named == {"train", "test"}:
         train = [one for one in found if one.split == "train"]
@@ -127,11 +134,11 @@ def _utterance(path: Path, where: str, line: str, bare: bool) -> Utterance:
     audio = facts.get("audio", facts.get("audio_filepath"))
     if not isinstance(audio, str) or not audio:
         raise UserError(f'{where}: no "audio"; each line needs the path of a sound, and text or label')
-    split = str(facts.get("split", ""))
+    split, speaker = ("" if facts.get(key) is None else str(facts[key]) for key in ("split", "speaker"))
     split = ALSO.get(split, split)
     if split not in ("", *PARTS):
         raise UserError(f"{where}: {nearest(split, PARTS, 'split')}")
-    text, label = facts.get("text"), facts.get("label")
+    text, label = (None, None) if bare else (facts.get("text"), facts.get("label"))
     if text is None and label is None and not bare:
         raise UserError(f'{where}: no "text" and no "label"; say what is heard')
     if text is not None and (not isinstance(text, str) or not text.strip()):
@@ -141,7 +148,7 @@ def _utterance(path: Path, where: str, line: str, bare: bool) -> Utterance:
         where, split, path.parent / audio, _whole(where, facts, "sr", "samples a second, such as 16000"),
         None if text is None else " ".join(text.split()),
         None if label is None else str(label),
-        str(facts.get("speaker", "")),
+        speaker,
         _whole(where, facts, "channels", "1 or 2"),
         length if part is None else None, part or 0.0, None if part is None else length,
     )  # fmt: skip
@@ -156,6 +163,6 @@ def _whole(where: str, facts: dict[str, Any], key: str, like: str) -> int | None
 
 def _seconds(where: str, facts: dict[str, Any], key: str) -> float | None:
     n = facts.get(key)
-    if n is None or (isinstance(n, int | float) and 0 <= n < float("inf")):
+    if n is None or (isinstance(n, int | float) and 0 <= n < float("inf") and (n or key == "offset")):
         return n
     raise UserError(f"{where}: {key} {n!r} is no length of time; write seconds, such as 2.5")

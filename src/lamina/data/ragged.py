@@ -42,10 +42,20 @@ class Ragged:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def row(self, i: int) -> Tensor:
+        """The frames of a row, [T_i,*C]."""
+        return self.frames[self.starts[i] :][: self.lengths[i]]
+
+    def part(self, index: Tensor | slice) -> Ragged:
+        """Some rows, T as it is."""
+        return Ragged([self.row(i) for i in torch.arange(len(self))[index].tolist()], self.shape[1])
+
     def __getitem__(self, key: Any) -> Tensor:
         """Rows by number, slice or tensor, and of these the frames of a slice: a tensor padded with zeros."""
         index, span = key if isinstance(key, tuple) else (key, slice(None))
-        rows, t = torch.arange(len(self))[index], torch.arange(self.shape[1])[span]
-        real = t < self.lengths[rows][..., None]
-        found = self.frames[(self.starts[rows][..., None] + t).where(real, 0)]
-        return found.where(real.reshape(real.shape + (1,) * (self.frames.dim() - 1)), 0)
+        rows, t = torch.arange(len(self))[index], range(self.shape[1])[span]
+        found = self.frames.new_zeros(rows.numel(), len(t), *self.shape[2:])
+        for padded, i in zip(found, rows.flatten().tolist(), strict=True):
+            real = self.row(i)[t.start : t.stop : t.step]
+            padded[: len(real)] = real
+        return found.reshape(*rows.shape, *found.shape[1:])

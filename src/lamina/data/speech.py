@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from lamina.core.config import UserError
-from lamina.data.audio import read_audio
 from lamina.data.backgrounds import read_backgrounds
 from lamina.data.dataset import NOT_ASKED, DataSet, Split
 from lamina.data.features import Features
@@ -20,14 +19,13 @@ from lamina.data.hearing import Hearing
 from lamina.data.manifest import PARTS, Utterance
 from lamina.data.problems import Problems
 from lamina.data.ragged import Ragged
-from lamina.data.sounds import Samples, Sounds
-from lamina.data.source import HUB, read_source, stamp
+from lamina.data.sounds import Samples
+from lamina.data.source import HUB, lowest, read_source, stamp
 from lamina.data.vary import Backgrounds, Masks, faster
 
-__all__ = ["BLANK", "from_hub", "from_source", "heard", "label_rows", "transcribed", "written"]
+__all__ = ["BLANK", "from_hub", "from_source", "heard", "label_rows", "written"]
 
 BLANK = 0  # the class of CTC that is no label
-WIDEST = 16000  # Hz: beyond it, sounds are resampled
 
 
 class Heard(NamedTuple):
@@ -67,7 +65,7 @@ def heard(
 def _heard(path: str, name: str, hearing: Hearing, classes: bool, title: str, pieces: int, changed: int) -> DataSet:
     """changed: the time of the source's last change, so that a new one is read anew."""
     found = read_source(path)
-    features = hearing.features(min([WIDEST, *(one.sr or _rate(one) for one in found)]))
+    features = hearing.features(lowest(found))
     backgrounds, problems = read_backgrounds(hearing.noises, features.rate), Problems(name)
     parts = {
         part: _part([one for one in found if one.split == part], part, hearing, features, backgrounds, problems)
@@ -120,20 +118,11 @@ def _part(
 
 
 def _sound(one: Utterance, features: Features | Samples) -> Tensor:
-    sound, _ = read_audio(one.audio, features.rate, one.sr, channels=one.channels, start=one.start, seconds=one.seconds,
-                          whole=one.whole)  # fmt: skip
+    sound = one.heard(features.rate)
     if not features.frames(len(sound)):
         held, frame = len(sound) / features.rate, features.seconds * 1000
         raise UserError(f"has {held:.3f} s, too short for one frame of {frame:.0f} ms; leave it out")
     return sound
-
-
-def _rate(one: Utterance) -> int:
-    """The rate of a file of which nothing is said; of one that cannot be read, the highest: it is named later."""
-    try:
-        return read_audio(one.audio, seconds=0)[1]
-    except UserError:
-        return WIDEST
 
 
 def _known(texts: Mapping[str, Sequence[str]], parts: Mapping[str, Heard], problems: Problems) -> None:
@@ -144,18 +133,6 @@ def _known(texts: Mapping[str, Sequence[str]], parts: Mapping[str, Heard], probl
             if strange := sorted(set(text) - alphabet):
                 with problems.kept(one.where):
                     raise UserError(f"no training text has {', '.join(map(repr, strange))}; write it otherwise")
-
-
-def transcribed(
-    name: str,
-    sounds: Mapping[str, Iterable[Tensor]],
-    texts: Mapping[str, Sequence[str]],
-    features: Features | Samples,
-    source: str,
-    **more: Any,
-) -> DataSet:
-    """A data set for CTC from sounds [n] and their texts by part; see `written`."""
-    return written(name, {part: features(sounds[part]) for part in PARTS}, texts, features, source, **more)
 
 
 def written(
@@ -196,15 +173,13 @@ def _dataset(
     name: str, task: Literal["ctc", "classify"], rows: Mapping[str, list[Tensor]], y: Mapping[str, Tensor],
     aligned: Mapping[str, Sequence[Tensor]] | None = None, **facts: Any,
 ) -> DataSet:  # fmt: skip
-    """Features and targets by part as a data set; every part reads as if padded to the longest row of all."""
-    if isinstance(facts["features"], Samples):
-        rate = facts.pop("features").rate
-        sounds = [Sounds.packed(rows[part], y[part]) for part in PARTS]
-        return DataSet(name, "samples", task, *sounds, **facts, rate=rate)
-    most = max(len(row) for part in rows.values() for row in part)
+    """Features or samples and targets by part as a data set; features read as if padded to the longest row of all."""
+    if sampled := isinstance(facts["features"], Samples):
+        facts["rate"] = facts.pop("features").rate
+    most = 0 if sampled else max(len(row) for part in rows.values() for row in part)
     splits = []
     for part in PARTS:
         x = Ragged(rows[part], most)
         known = None if aligned is None else pad_sequence(list(aligned[part]), True, NOT_ASKED)
         splits.append(Split(x, y[part], x.lengths, known))
-    return DataSet(name, "audio", task, *splits, **facts)
+    return DataSet(name, "samples" if sampled else "audio", task, *splits, **facts)

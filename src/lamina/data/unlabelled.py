@@ -2,53 +2,54 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from lamina.core.config import UserError
-from lamina.data.audio import read_audio, resampled
-from lamina.data.dataset import DataSet
-from lamina.data.lines import read_text
-from lamina.data.manifest import PARTS
+from lamina.data.audio import resampled
+from lamina.data.dataset import FULL, DataSet, Split
+from lamina.data.manifest import PARTS, Utterance, parted
+from lamina.data.problems import Problems
+from lamina.data.ragged import Ragged
 from lamina.data.shared import shared
-from lamina.data.sounds import FULL, Sounds, pieces
+from lamina.data.sounds import pieces, whole
+from lamina.data.source import HUB, lowest, read_source
 
-__all__ = ["PREFIX", "split_name", "unlabelled"]
+__all__ = ["PREFIX", "SHARED", "split_name", "unlabelled"]
 
 PREFIX = "unlabelled:"
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 SHARED = {"librispeech_unlabelled": "librispeech_unlabelled/manifest.jsonl"}  # one utterance of each of 251 speakers
 SECONDS, SHORTEST = 8.0, 1.0  # of a piece
-HELD = 20  # of a source without parts, every so many sounds are held out twice, to choose and to judge by
-WIDEST = 16000  # Hz
-File = tuple[Path, int | None, str]  # a sound, the rate that is said of it, its part
 Parts = dict[str, Iterable[Tensor]]  # read one by one: hours of samples are held once, as 16 bit
 
 
 def unlabelled(name: str, known: Callable[[str], DataSet]) -> DataSet:
     """ "unlabelled:A+B,seconds=8": the sounds of A and of B, in pieces of at most so many seconds, without a label.
 
-    A source is a folder with sounds in it, a manifest FILE.jsonl ({"audio", ["split", "sr"]} a line), the name
-    librispeech_unlabelled (below $LAMINA_DATA), or any set of speech by its name, whose parts stay what they are; known
-    gives its samples. A source without parts has every 20th sound held out for dev and every 20th for test. All are
-    heard at the lowest rate, 16 kHz at most; pieces shorter than a second are left out.
+    A source is a folder, a manifest FILE.jsonl or a set hub:ORG/NAME (`read_source`), whose texts are left unread; the
+    name librispeech_unlabelled (below $LAMINA_DATA); or any set of speech by its name, whose parts stay what they are;
+    known gives its samples. A source without parts has a tenth held out for dev and a tenth for test (`parted`). All
+    are heard at the lowest rate, 16 kHz at most; pieces shorter than a second are left out.
     """
     sources, seconds = split_name(name)
-    found = [_source(source, known) for source in sources]
+    problems = Problems(name)
+    found = [_source(source, known, problems) for source in sources]
     rate = min(rate for _, rate in found)
-    parts: dict[str, Sounds] = {}
+    parts: dict[str, list[Tensor]] = {}
     for part in PARTS:
-        sounds = (resampled(sound, own, rate) for parted, own in found for sound in parted[part])
-        parts[part] = Sounds.of(pieces(sounds, round(seconds * rate), round(SHORTEST * rate)))
-        if not len(parts[part]):
-            raise UserError(f"{name}: {part}: no sound of a second or more; give more of them, some twenty at least")
-    minutes = sum(len(split.x) for split in parts.values()) / rate / 60
+        sounds = (resampled(sound, own, rate) for of, own in found for sound in of[part])
+        parts[part] = whole(pieces(sounds, round(seconds * rate), round(SHORTEST * rate)))
+    problems.told()
+    for part, rows in parts.items():
+        if not rows:
+            raise UserError(f"{name}: {part}: no sound of a second or more; give more of them, or longer ones")
+    minutes = sum(len(row) for rows in parts.values() for row in rows) / rate / 60
     source = f"{' and '.join(Path(s).name for s in sources)}: {minutes:.0f} min in pieces, at {rate} Hz, without text"
-    return DataSet(name, "samples", "contrastive", parts["train"], parts["dev"], parts["test"], source,
-                   n_classes=1, rate=rate)  # fmt: skip
+    splits = [Split(x := Ragged(parts[part]), torch.zeros(len(x), dtype=torch.int64), x.lengths) for part in PARTS]
+    return DataSet(name, "samples", "contrastive", *splits, source, n_classes=1, rate=rate)
 
 
 def split_name(name: str) -> tuple[list[str], float]:
@@ -68,56 +69,24 @@ def split_name(name: str) -> tuple[list[str], float]:
     return sources, seconds
 
 
-def _source(source: str, known: Callable[[str], DataSet]) -> tuple[Parts, int]:
+def _source(source: str, known: Callable[[str], DataSet], problems: Problems) -> tuple[Parts, int]:
     """The sounds of each part, and their rate."""
-    path = shared(source, SHARED[source]) if source in SHARED else Path(source)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        if not files:
-            raise UserError(f"{path}: holds no sound; give a folder with files that end in {', '.join(SUFFIXES)}")
-        return _read([(file, None, "") for file in files])
-    if path.suffix == ".jsonl":
-        lines = read_text(path, "a manifest of one JSON object a line").splitlines()
-        listed = [_line(path, n, line) for n, line in enumerate(lines, 1) if line.strip()]
-        if not listed:
-            raise UserError(f"{path}: empty; write one JSON object a line")
-        return _read(listed)
+    path = str(shared(source, SHARED[source])) if source in SHARED else source
+    if path.startswith(HUB) or Path(path).is_dir() or Path(path).suffix in (".jsonl", ".json"):
+        found = parted(read_source(path, bare=True), source)
+        rate = lowest(found)
+        return {part: _sounds([one for one in found if one.split == part], rate, problems) for part in PARTS}, rate
     dataset = known(source)
-    parts = {part: getattr(dataset, part) for part in PARTS}
     assert dataset.rate is not None
-    return {part: _heard(split) for part, split in parts.items()}, dataset.rate
+    return {part: _heard(getattr(dataset, part)) for part in PARTS}, dataset.rate
 
 
-def _heard(split: Sounds) -> Iterator[Tensor]:
-    return (split.sound(row) / FULL for row in range(len(split)))
+def _sounds(ones: Sequence[Utterance], rate: int, problems: Problems) -> Iterator[Tensor]:
+    for one in ones:
+        with problems.kept(one.where):
+            yield one.heard(rate)
 
 
-def _line(path: Path, n: int, line: str) -> File:
-    where = f"{path}: line {n}"
-    try:
-        facts = json.loads(line)
-        audio, sr, split = path.parent / str(facts["audio"]), facts.get("sr"), str(facts.get("split", ""))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f'{where}: no JSON object with "audio"; write it like {{"audio": "a.wav"}}') from None
-    if split and split not in PARTS:
-        raise UserError(f"{where}: split {split!r} is none of {', '.join(PARTS)}; correct it, or leave it out")
-    return audio, sr, split
-
-
-def _read(files: Sequence[File]) -> tuple[Parts, int]:
-    """The sounds of the files by part; those of train alone are parted here."""
-    missing = [str(file) for file, *_ in files if not file.is_file()]
-    if missing:
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise UserError(f"no such files: {', '.join(missing[:5])}{more}; correct the paths, or leave the lines out")
-    rate = min(WIDEST, files[0][1] or read_audio(files[0][0])[1])
-    parts: dict[str, list[File]] = {part: [] for part in PARTS}
-    alone = all(split in ("", "train") for *_, split in files)
-    for i, file in enumerate(files):
-        held = {HELD // 2: "dev", HELD - 1: "test"}.get(i % HELD, "train")
-        parts[held if alone else file[2] or "train"].append(file)
-    return {part: _sounds(some, rate) for part, some in parts.items()}, rate
-
-
-def _sounds(files: Sequence[File], rate: int) -> Iterator[Tensor]:
-    return (read_audio(file, rate, said)[0] for file, said, _ in files)
+def _heard(split: Split) -> Iterator[Tensor]:
+    assert isinstance(split.x, Ragged)
+    return (split.x.row(i)[:, 0] / FULL for i in range(len(split)))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lamina.data.audio import resampled
 
-__all__ = ["CLEAN", "Backgrounds", "Masks", "faster", "in_room", "with_noise"]
+__all__ = ["CLEAN", "Backgrounds", "Masks", "drawn", "faster", "in_room", "with_noise"]
 
 CLEAN = 100  # dB and more: no noise
 
@@ -62,13 +62,18 @@ class Backgrounds:
         """n samples of one of the noises, from a random place on and again from its beginning where it ends."""
         if not self.noises:
             return torch.randn(n, generator=generator)
-        noise = self.noises[_drawn(len(self.noises), generator)]
-        start = _drawn(len(noise), generator)
+        noise = self.noises[drawn(0, len(self.noises), generator)]
+        start = drawn(0, len(noise), generator)
         return noise.repeat(ceil((start + n) / len(noise)))[start : start + n]
 
     def room(self, generator: torch.Generator) -> Tensor | None:
         """The impulse response of one of the rooms, None where there is none."""
-        return self.rooms[_drawn(len(self.rooms), generator)] if self.rooms else None
+        return self.rooms[drawn(0, len(self.rooms), generator)] if self.rooms else None
+
+
+def drawn(low: int, high: int, generator: torch.Generator) -> int:
+    """A whole number, low <= n < high."""
+    return int(torch.randint(low, high, (1,), generator=generator))
 
 
 def faster(sound: Tensor, percent: int) -> Tensor:
@@ -96,7 +101,3 @@ def with_noise(sound: Tensor, noise: Tensor, snr: float) -> Tensor:
 
 def _power(sound: Tensor) -> Tensor:
     return sound.square().mean()
-
-
-def _drawn(n: int, generator: torch.Generator) -> int:
-    return int(torch.randint(n, (1,), generator=generator))

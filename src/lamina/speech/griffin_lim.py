@@ -14,12 +14,16 @@ WINDOW_MS, HOP_MS, ITERATIONS = 25, 10, 60
 
 
 def heard(frames: Tensor, rate: int, *, iterations: int = ITERATIONS, seed: int = 0) -> Tensor:
-    """Log-mel energies [T,n_mels] of `LogMel` at `rate` Hz, 25 ms every 10 ms, as a sound [(T-1) * hop] at that rate.
+    """Log-mel energies [T,n_mels] of `LogMel` at `rate` Hz, 25 ms every 10 ms, as a sound [T * hop] at that rate.
 
+    Frame j of LogMel ends with sample (j+1) hop, so that its middle is j hop - (window/2 - hop); that of `griffin_lim`
+    is j hop. The sound is moved by the difference, and the last frame heard twice more, so that its hop is whole.
     What the filters have summed is not known again, nor the phases: it can be listened to, no more.
     """
     window, hop = round(rate * WINDOW_MS / 1000), round(rate * HOP_MS / 1000)
-    return griffin_lim(spectrum(frames, rate, window), window, hop, iterations=iterations, seed=seed)
+    held = torch.cat([frames, frames[-1:].expand(2, -1)])
+    sound = griffin_lim(spectrum(held, rate, window), window, hop, iterations=iterations, seed=seed)
+    return sound[window // 2 - hop :][: len(frames) * hop]
 
 
 def spectrum(frames: Tensor, rate: int, window: int) -> Tensor:

@@ -73,7 +73,8 @@ class Contrastive(Task):
 
     The metric is the share of masked frames whose own code is nearer than all distractors; while a part is scored, a
     row's masks and distractors depend on its length alone. `further` gives chance, for what is left of the
-    distractors, and how many codes are in use: sum_g exp(H), H of the choices, and its share of G V.
+    distractors (1 where all frames have one code: then nothing is told apart), and how many codes are in use:
+    sum_g exp(H), H of the choices, and its share of G V.
     """
 
     metric = Metric("accuracy", "higher")

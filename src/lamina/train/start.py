@@ -22,6 +22,7 @@ from lamina.train.checkpoint import read_json
 __all__ = ["AROUND", "Start", "hold"]
 
 MASKS = ("mask", "span", "mask_channels")  # keys of wav2vec2 that no weight depends on
+HEARING = ("wav2vec2", "wav2vec2-conformer")  # others' model_type of what hears samples
 STILL = 0.25  # of fine-tuning
 AROUND = "task.safetensors"  # of a run: what stands around the backbone
 
@@ -43,7 +44,6 @@ class Start:
         wav2vec2, or such a folder.
         """
         folder = Path(folder)
-        rate: int | None = None
         if "schema" in read_config(folder):
             backbone = models.load(folder)
             if not (folder / AROUND).is_file():
@@ -51,8 +51,11 @@ class Start:
             stem = {name: t for name, t in load_file(folder / AROUND).items() if name.startswith("stem.")}
             rate = read_json(folder / "run.json").get("data", {}).get("rate")
         else:
+            found = _processor(folder)
+            rate = found.get("sampling_rate")
             # samples come as they are; their processor, too, levels them unless its file says otherwise
-            options = {"level": _levels(folder)} if read_config(folder).get("model_type") == "wav2vec2" else {}
+            level = {"level": bool(found.get("do_normalize", True))}
+            options = level if read_config(folder).get("model_type") in HEARING else {}
             pretrained = load_folder(folder, **options)
             assert isinstance(pretrained, Pretrained)
             (_, first), (_, body), *_ = pretrained.children_in_order()
@@ -70,13 +73,15 @@ class Start:
         return cls(folder, str(backbone.name), keys, words, stem | body_weights, rate)
 
     def agreed(self, model: str, keys: dict[str, Any]) -> dict[str, Any]:
-        """Its keys, which are those of the new run; UserError where another model or other keys are asked for."""
+        """Its keys, which are those of the new run, with those of the new task, which are checked with it
+        (`tasks.divided`); UserError where another model or other keys of it are asked for.
+        """
         if model != self.model:
             raise UserError(f"{self.folder}: holds a {self.model}, not a {model}; train that")
         free = MASKS if self.model == "wav2vec2" else ()
         for key, value in keys.items():
-            if self.keys.get(key) != value and key not in free:
-                raise UserError(f"{key}={value}: {self.folder} has {key}={self.keys.get(key)}; leave it out")
+            if key in self.keys and self.keys[key] != value and key not in free:
+                raise UserError(f"{key}={value}: {self.folder} has {key}={self.keys[key]}; leave it out")
         return self.keys | keys
 
     def put(self, task: Task, rate: int | None = None) -> None:
@@ -107,6 +112,7 @@ def hold(task: Task) -> None:
             p.no_weight_decay = True  # type: ignore[attr-defined]
 
 
-def _levels(folder: Path) -> bool:
+def _processor(folder: Path) -> dict[str, Any]:
+    """What others say of the samples that their structure hears."""
     path = folder / "preprocessor_config.json"
-    return bool(read_json(path).get("do_normalize", True)) if path.is_file() else True
+    return read_json(path) if path.is_file() else {}
