@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any, cast
 
@@ -138,8 +138,8 @@ class Listeners:
         one = self._row(row)
         facts = {
             "recogniser": self.recogniser.digest, "decoder": self.decoder.digest, "heard": one.heard,
-            "text": one.telling.text, "words": [asdict(word) for word in one.telling.words],
-            "open": [asdict(label) for label in one.telling.open],
+            "text": one.telling.text, "words": [vars(word) for word in one.telling.words],
+            "open": [vars(label) for label in one.telling.open],
         }  # fmt: skip
         written = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
         tree: State = {"layer": trees.gather(self.state, [row]), "decoding": dict(one.decoding),
