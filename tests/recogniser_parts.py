@@ -16,12 +16,12 @@ from lamina.train import Order, train_run
 RATE = 8000
 
 
-def sound(seed: int, seconds: float = 1.5) -> Tensor:
+def sound(seed: int, seconds: float = 1.5, rate: int = RATE) -> Tensor:
     """Noise whose loudness wanders."""
     g = torch.Generator().manual_seed(seed)
-    n = round(seconds * RATE)
+    n = round(seconds * rate)
     loud = torch.nn.functional.interpolate(torch.rand(1, 1, 12, generator=g), n, mode="linear")[0, 0]
-    return 0.3 * loud.square() * torch.randn(n, generator=g)
+    return (0.3 * loud.square() * torch.randn(n, generator=g)).clamp(-1, 1)
 
 
 def random_run(folder: Path, model: str = "attention_lstm", **keys: int | str | None) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -22,41 +21,26 @@ from websockets.exceptions import ConnectionClosed
 from lamina import data
 from lamina.data.audio import resampled
 from lamina.data.espeak import Voice, say
-from lamina.deploy.serve import About, Access, App, Engine, Limits
-from lamina.deploy.serve.meters import Meters
+from lamina.deploy.serve import About, Limits
+from lamina.deploy.serve.run import prepared
 from lamina.speech import Listeners
 from lamina.train import Order, train_run
+from recogniser_parts import RATE
 
 __all__ = [
-    "RATE",
     "TOKEN",
     "Client",
     "emptied",
     "heard",
     "pcm",
     "process",
-    "random_run",
     "run",
     "server",
-    "sound",
     "spoken",
     "spoken_run",
 ]
 
-RATE, TOKEN = 8000, "a token that nobody guesses"
-
-
-def random_run(folder, model="attention_lstm"):
-    """A run on six utterances after one step: it hears many labels, which is what the protocol's tests need."""
-    lines = []
-    for i, split in enumerate(("train", "train", "dev", "dev", "test", "test")):
-        soundfile.write(folder / f"{i}.wav", sound(i, 0.9), RATE)
-        lines.append({"split": split, "audio": f"{i}.wav", "text": "abc de f", "speaker": "a"})
-    (folder / "mine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    name = str(folder / "mine.jsonl")
-    keys = {"d_model": 16, "d_ff": 16, "n_heads": 2} | ({"left": 8, "right": 2} if model == "attention_lstm" else {})
-    train_run(Order(model, keys, name, steps=1, batch_size=2), data.load(name), folder / "run")
-    return folder / "run"
+TOKEN = "a token that nobody guesses"
 
 
 def spoken(digits, folder, rate=RATE):
@@ -88,14 +72,6 @@ def spoken_run(folder):
     return folder / "run"
 
 
-def sound(seed, seconds=1.5, rate=RATE):
-    """Noise whose loudness wanders, [n] float32."""
-    g = torch.Generator().manual_seed(seed)
-    n = round(seconds * rate)
-    loud = torch.nn.functional.interpolate(torch.rand(1, 1, 12, generator=g), n, mode="linear")[0, 0]
-    return (0.3 * loud.square() * torch.randn(n, generator=g)).clamp(-1, 1).numpy()
-
-
 def pcm(x):
     """As s16le bytes."""
     return (np.asarray(x) * 32767).round().astype("<i2").tobytes()
@@ -110,32 +86,27 @@ def heard(data):
 def server(recogniser, *, limits=None, token=None, origins=(), listeners=None):
     """A real server in this process; gives its App, with `port` and `url`."""
     limits = limits or Limits(listeners=4)
-    own = socket.create_server(("127.0.0.1", 0))
-    port = own.getsockname()[1]
     listeners = listeners or Listeners(recogniser, limits.listeners)
-    engine = Engine(listeners, Meters(), token)
-    engine.warm()
-    access = Access.of("127.0.0.1", port, token, list(origins))
-    app = App(engine, About.of(recogniser, listeners.decoder), limits, access)
-    app.port, app.url = port, f"http://127.0.0.1:{port}"
-    settings = {"log_level": "warning", "ws": "websockets-sansio", "ws_max_size": limits.text_bytes}
-    config = uvicorn.Config(app.starlette, timeout_graceful_shutdown=1, ws_per_message_deflate=False, **settings)
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [own]}, daemon=True)
-    thread.start()
-    try:
-        yield app
-    finally:
-        running.should_exit = True
-        thread.join(10)
-        own.close()
+    about = About.of(recogniser, listeners.decoder)
+    with prepared(listeners, about, "127.0.0.1", 0, limits, token, list(origins)) as (own, config, app):
+        app.port = own.getsockname()[1]
+        app.url = f"http://127.0.0.1:{app.port}"
+        config.timeout_graceful_shutdown = 1
+        running = uvicorn.Server(config)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [own]}, daemon=True)
+        thread.start()
+        try:
+            yield app
+        finally:
+            running.should_exit = True
+            thread.join(10)
 
 
 @contextmanager
-def process(run, *options):
+def process(run, *options, token=None):
     """`lamina serve` in a process of its own; gives the process and its port."""
     command = [sys.executable, "-m", "lamina", "serve", str(run), "--port", "0", *options]
-    env = os.environ | {"PYTHONUNBUFFERED": "1"}
+    env = os.environ | {"PYTHONUNBUFFERED": "1"} | ({"LAMINA_TOKEN": token} if token else {})
     one = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
     try:
         line = one.stdout.readline()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,10 @@ from torch import Tensor
 
 from lamina import data
 from lamina.core import UserError
+from lamina.core import state as trees
 from lamina.speech import Listeners, Recogniser, Telling, Units
-from lamina.speech.decode import BestPath, Label, PrefixBeam, words
+from lamina.speech.decode import BestPath, Fusion, Label, NGram, PrefixBeam, words
+from lamina.speech.listeners import NoSound
 from recogniser_parts import RATE, random_run, sound
 
 
@@ -150,6 +153,98 @@ def test_only_what_was_saved_here_is_resumed(recogniser: Recogniser, tmp_path: P
     assert listeners.rows == [None]
 
 
+ARPA = "\\data\\\nngram 1=3\n\n\\1-grams:\n-1 <unk>\n{} abc\n-1 </s>\n\n\\end\\\n"
+
+
+def test_a_beam_goes_on_with_its_own_language_model_alone(recogniser: Recogniser, tmp_path: Path) -> None:
+    """The states of all these have equal shapes; another model's numbers mean nothing in them."""
+
+    def decoder(likely: float | None = None, hot: tuple[str, ...] = (), wait: int = 100) -> PrefixBeam:
+        lm = None
+        if likely is not None:
+            (tmp_path / "lm.arpa").write_text(ARPA.format(likely))
+            lm = NGram.read(tmp_path / "lm.arpa")
+        fusion = Fusion(recogniser.units, lm, hot=hot) if lm or hot else None
+        return PrefixBeam(recogniser.layer.d_out, 4, fusion=fusion, wait=wait)  # type: ignore[arg-type]
+
+    kinds = [decoder(), decoder(-1.0), decoder(-2.0), decoder(None, ("abc",)), decoder(None, ("de",)), decoder(wait=9)]
+    assert len({one.digest for one in kinds}) == len(kinds)
+    assert decoder(-1.0).digest == kinds[1].digest
+    for mine in kinds:
+        listeners = Listeners(recogniser, 1, mine)
+        listeners.push({listeners.join(): sound(1)})
+        saved = listeners.save(0)
+        assert Listeners(recogniser, 1, mine).resume(saved) == 0
+        for other in (one for one in kinds if one is not mine):
+            with pytest.raises(UserError, match="another decoder"):
+                Listeners(recogniser, 1, other).resume(saved)
+
+
+def test_another_left_or_scale_is_another_recogniser(run: Path, recogniser: Recogniser, tmp_path: Path) -> None:
+    """Equal weights of equal names."""
+    for name, edit in (("config.json", lambda facts: facts["config"].update(left=4)),
+                       ("run.json", lambda facts: facts["data"].update(scale=[0.0, 1.0]))):  # fmt: skip
+        shutil.copytree(run, tmp_path / name)
+        facts = json.loads((run / name).read_text())
+        edit(facts)
+        (tmp_path / name / name).write_text(json.dumps(facts))
+        assert Recogniser.of_run(tmp_path / name).digest != recogniser.digest
+    assert Recogniser.of_run(run).digest == recogniser.digest
+
+
+def _facts_of(tree: dict, **keys: object) -> None:
+    facts = json.loads(bytes(tree["facts"].tolist())) | keys
+    tree["facts"] = torch.tensor(list(json.dumps(facts).encode()), dtype=torch.uint8)
+
+
+WRONG = {
+    "words": lambda tree: _facts_of(tree, words=[{"nope": 1}]),
+    "labels": lambda tree: _facts_of(tree, open=[1]),
+    "no JSON": lambda tree: tree.update(facts=torch.tensor([1, 2], dtype=torch.uint8)),
+    "no facts": lambda tree: tree.pop("facts"),
+    "a state less": lambda tree: tree["layer"].popitem(),
+    "a row more": lambda tree: tree.update(layer=trees.stack([tree["layer"], tree["layer"]])),
+    "float64": lambda tree: tree.update(decoding={k: t.double() for k, t in tree["decoding"].items()}),
+    "two channels": lambda tree: tree.update(sound=torch.zeros(10, 2)),
+    "much sound": lambda tree: tree.update(sound=torch.zeros(9999)),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_resume_that_fails_takes_no_row(recogniser: Recogniser, case: str) -> None:
+    listeners = Listeners(recogniser, 1)
+    listeners.push({listeners.join(): sound(1)})
+    tree = trees.from_bytes(listeners.save(0))
+    listeners.leave(0)
+    before = trees.map_tensors(torch.clone, listeners.state)
+    WRONG[case](tree)
+    with pytest.raises(UserError, match="begin a new stream"):
+        listeners.resume(trees.to_bytes(tree))
+    assert listeners.rows == [None]
+    assert all(map(torch.equal, _tensors(before), _tensors(listeners.state)))
+
+
+def test_a_loud_row_is_refused_before_the_others_hear(recogniser: Recogniser) -> None:
+    listeners, wave = Listeners(recogniser, 2), sound(5)
+    row, other = listeners.join(), listeners.join()
+    for piece in wave.split(500):
+        with pytest.raises(NoSound, match=f"row {other}: has a sample of 1e\\+30") as refused:
+            listeners.push({row: piece, other: torch.full((320,), 1e30)})
+        assert refused.value.row == other
+        listeners.push({row: piece})
+    assert listeners.finish(row).stable == recogniser.transcribe(wave).text
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_sound_of_other_floats_is_heard(recogniser: Recogniser, dtype: torch.dtype) -> None:
+    listeners, wave = Listeners(recogniser, 1), sound(4).half()
+    row = listeners.join()
+    for piece in wave.to(dtype).split(700):
+        listeners.push({row: piece})
+    text = recogniser.transcribe(wave.float()).text
+    assert listeners.finish(row).stable == recogniser.transcribe(wave.to(dtype)).text == text
+
+
 def test_what_is_stable_stays_and_provisional_text_follows_it(recogniser: Recogniser) -> None:
     listeners, wave, stable = Listeners(recogniser, 1), sound(2, 3.0), ""
     row = listeners.join()
@@ -199,9 +294,14 @@ def test_other_folders_are_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(facts))
     with pytest.raises(UserError, match="transcribes no speech"):
         Recogniser.of_run(tmp_path)
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(UserError, match="cannot be read"):
-        Recogniser.of_run(tmp_path)
+    for said, why in (
+        ("{", "cannot be read"),
+        ("[]", "is not what"),
+        ('{"schema": 1}', "does not say what its data was"),
+    ):
+        (tmp_path / "run.json").write_text(said)
+        with pytest.raises(UserError, match=why):
+            Recogniser.of_run(tmp_path)
 
 
 def test_nothing_and_next_to_nothing_is_heard_as_nothing(recogniser: Recogniser) -> None:

@@ -1,6 +1,7 @@
 """create, save, load; sizes that papers state; every mixer in every sequence model; errors that name the key."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -37,6 +38,17 @@ def test_every_sequence_model_takes_every_mixer(name, mixer):
     got = lamina.run_steps(model, x, [1, 3])
     assert want.values.shape == (2, 17, model.d_out)
     torch.testing.assert_close(got.values, want.values, rtol=0, atol=2e-6)
+
+
+def test_weights_may_be_read_by_whoever_reads_a_new_file(tmp_path):
+    """Also where an unfinished part lies there, which was for its owner alone."""
+    (tmp_path / "model.safetensors.part").touch(0o600)
+    before = os.umask(0o027)
+    try:
+        lamina.save(lamina.create("mlp"), tmp_path)
+    finally:
+        os.umask(before)
+    assert {oct(p.stat().st_mode & 0o777) for p in tmp_path.iterdir()} == {"0o640"}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 import torch
+import uvicorn
 
 from lamina.core import state as trees
 from lamina.data.audio import resampled
+from lamina.deploy.serve import Limits, serve
 from lamina.speech import Listeners, Recogniser
 from lamina.speech.decode import BestPath, PrefixBeam
-from serve_parts import RATE, TOKEN, Client, heard, pcm, process, random_run, run, server, sound
+from recogniser_parts import RATE, random_run, sound
+from serve_parts import TOKEN, Client, heard, pcm, process, run, server
 
 
 @pytest.fixture(scope="module")
-def recogniser(tmp_path_factory):
-    return Recogniser.of_run(random_run(tmp_path_factory.mktemp("spoken")))
+def made(tmp_path_factory):
+    return random_run(tmp_path_factory.mktemp("spoken"), left=8, right=2)
+
+
+@pytest.fixture(scope="module")
+def recogniser(made):
+    return Recogniser.of_run(made)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +61,7 @@ def test_the_captions_are_the_offline_text(app, recogniser):
 
 @pytest.mark.parametrize(("rate", "form"), [(48000, "s16le"), (11025, "f32le"), (44100, "s16le")])
 def test_other_rates_are_resampled_as_offline(app, recogniser, rate, form):
-    x = sound(4, 2.0, rate)
+    x = sound(4, 2.0, rate).numpy()
     data = pcm(x) if form == "s16le" else x.astype("<f4").tobytes()
     offline = recogniser.transcribe(resampled(heard(data) if form == "s16le" else torch.from_numpy(x), rate, RATE))
 
@@ -164,26 +173,61 @@ def test_a_stream_goes_on_in_another_server_mid_word(recogniser):
     assert [w["text"] for w in client.words] == [w.text for w in offline.words]
 
 
+def test_a_stream_saved_without_a_token_stays_in_its_process(recogniser):
+    """Nobody else can seal one: what another server saved is refused."""
+    data = pcm(sound(7, 1.0))
+
+    async def listen(one, other):
+        async with Client(one) as client:
+            await client.send(data)
+            await client.say({"type": "save"})
+            saved = await client.hear("saved")
+        said = []
+        for port in (one, other):
+            async with Client(port, resume=saved["stream"]) as client:
+                said.append(await client.hear())
+        return said
+
+    with server(recogniser) as one, server(recogniser) as other:
+        mine, theirs = run(listen(one.port, other.port))
+    assert mine["type"] == "ready"
+    assert (theirs["type"], theirs["kind"]) == ("error", "resume")
+
+
+def test_serve_says_where_it_listens_and_ends_when_it_is_told(made, monkeypatch):
+    told = []
+
+    class Brief(uvicorn.Server):
+        async def startup(self, sockets=None):
+            await super().startup(sockets)
+            self.should_exit = True
+
+    monkeypatch.setattr(uvicorn, "Server", Brief)
+    serve(made, port=0, limits=Limits(listeners=1), tell=lambda *said: told.append(said))
+    [(url, about)] = told
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
+    assert about.model == "attention_lstm"
+
+
 @pytest.mark.slow
-def test_a_stream_goes_on_in_another_process(tmp_path, recogniser):
+def test_a_stream_goes_on_in_another_process(made):
     """The process that heard the beginning is killed before the other hears the rest."""
-    made = random_run(tmp_path)
     data, whole = pcm(sound(8, 4.0)), Recogniser.of_run(made)
 
     async def begin(port):
-        async with Client(port) as client:
+        async with Client(port, token=TOKEN) as client:
             await client.send(data[:30_000])
             await client.say({"type": "save"})
             return (await client.hear("saved"))["stream"]
 
     async def rest(port, stream):
-        async with Client(port, resume=stream) as client:
+        async with Client(port, token=TOKEN, resume=stream) as client:
             ready = await client.hear("ready")
             return await client.all(data[2 * ready["samples"] :])
 
-    with process(made) as (_, port):
+    with process(made, token=TOKEN) as (_, port):
         stream = run(begin(port))
-    with process(made) as (second, port):
+    with process(made, token=TOKEN) as (second, port):
         assert run(rest(port, stream)) == whole.transcribe(heard(data)).text
         second.send_signal(signal.SIGINT)  # Ctrl-C
         assert second.wait(20) == 0

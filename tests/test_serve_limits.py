@@ -23,7 +23,8 @@ from lamina.deploy.serve.protocol import Hello
 from lamina.speech import Listeners, Recogniser
 from lamina.speech.decode import BestPath
 from lamina.train import Order, train_run
-from serve_parts import RATE, TOKEN, Client, emptied, heard, pcm, random_run, run, server, sound
+from recogniser_parts import RATE, random_run, sound
+from serve_parts import TOKEN, Client, emptied, heard, pcm, run, server
 
 ODD = 77  # samples of a message that breaks the step
 
@@ -37,7 +38,7 @@ class Breaking(Listeners):
 
 @pytest.fixture(scope="module")
 def recogniser(tmp_path_factory):
-    return Recogniser.of_run(random_run(tmp_path_factory.mktemp("spoken")))
+    return Recogniser.of_run(random_run(tmp_path_factory.mktemp("spoken"), left=8, right=2))
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,7 @@ BAD = {
     "too fast": ([bytes(64_000)] * 30, {}, "behind", 1008, "3 s"),
     "no stream": ([], {"resume": "what?"}, "resume", 1008, "saved"),
     "other's stream": ([], {"resume": "QUJD" * 90}, "resume", 1008, "not whole"),
+    "not ASCII": ([{"type": "é" * 100}], {}, "garbage", 1003, "unknown type"),
     "breaks the step": ([bytes(2 * ODD)], {}, "internal", 1011, "RuntimeError"),
 }
 
@@ -208,7 +210,8 @@ def test_token_and_origin(recogniser):
     with server(recogniser, token=TOKEN, origins=[page]) as app:
         assert run(token(app.port, TOKEN))["type"] == "ready"
         assert run(token(app.port, None))["message"].startswith("the token is missing")
-        assert run(token(app.port, TOKEN + "!"))["kind"] == "token"
+        for wrong in (TOKEN + "!", "\ud800"):
+            assert run(token(app.port, wrong))["message"].startswith("the token is not right")
         assert run(origin(app.port, page))["type"] == "ready"
         assert run(origin(app.port, app.url))["type"] == "ready"
         with pytest.raises(InvalidStatus) as refused:
@@ -217,25 +220,58 @@ def test_token_and_origin(recogniser):
 
 
 def test_a_client_that_takes_nothing_is_closed(monkeypatch):
-    """Its messages wait, the newest caption takes the place of the one before, and after `slow` seconds it is cut."""
+    """The newest caption takes the place of those before; after `slow` seconds the client is cut, ended or not."""
     monkeypatch.setattr(session, "PATIENCE", 0.05)
+    sent = []
 
     class Deaf:
-        async def send_text(self, _):
+        async def send_text(self, text):
+            sent.append(json.loads(text))
             await asyncio.Event().wait()
 
-    async def wait():
+        async def close(self, *_):
+            await asyncio.Event().wait()
+
+    async def wait(ended):
         app = SimpleNamespace(limits=Limits(slow=0.05), meters=Meters(), engine=None)
         one = session.Session(app, Deaf())
         for i in range(1000):
-            one.teller.see(SimpleNamespace(stable="a" * i, provisional="", words=(), ended=False, seconds=i / 25), i)
+            last = ended and i == 999
+            one.teller.see(SimpleNamespace(stable="a" * i, provisional="", words=(), ended=last, seconds=i / 25), i)
+        one.news.set()
+        await one._write()
+        return one
+
+    for ended in (False, True):
+        sent.clear()
+        one = run(wait(ended))
+        assert one.problem.kind == "slow"
+        assert one.app.meters.registry.get_sample_value("lamina_errors_total", {"kind": "slow"}) == 1
+        assert [message["type"] for message in sent] == ["caption", "error"]
+        assert sent[0]["stable"] == "a" * 999
+
+
+def test_a_client_that_takes_all_but_the_close_is_left(monkeypatch):
+    monkeypatch.setattr(session, "PATIENCE", 0.05)
+
+    class Open:
+        async def send_text(self, text):
+            pass
+
+        async def close(self, *_):
+            await asyncio.Event().wait()
+
+    async def wait():
+        app = SimpleNamespace(limits=Limits(), meters=Meters(), engine=None)
+        one = session.Session(app, Open())
+        one.teller.see(SimpleNamespace(stable="a", provisional="", words=(), ended=True, seconds=1.0), 0.0)
         one.news.set()
         await one._write()
         return one
 
     one = run(wait())
-    assert one.problem.kind == "slow"
-    assert one.app.meters.registry.get_sample_value("lamina_errors_total", {"kind": "slow"}) == 1
+    assert one.gone
+    assert one.problem is None
 
 
 def test_who_may_be_reached_by_others_needs_token_and_origin(tmp_path, capsys):
@@ -248,8 +284,10 @@ def test_who_may_be_reached_by_others_needs_token_and_origin(tmp_path, capsys):
         with pytest.raises(UserError, match="--token"):
             Access.of(host, 1, None, ["https://example.org"])
         assert Access.of(host, 1, TOKEN, ["https://example.org"]).origins == {"https://example.org"}
-    for host in ("127.0.0.1", "::1", "localhost", "127.9.9.9"):
-        assert "http://localhost:1" in Access.of(host, 1, None, []).origins
+    for host in ("127.0.0.1", "::1", "localhost", "0:0::1"):
+        near = {"http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"}
+        assert Access.of(host, 1, None, []).origins == near
+    assert Access.of("127.9.9.9", 1, None, []).origins == {"http://127.9.9.9:1"}  # nothing listens at its neighbours
     with pytest.raises(UserError, match="guessed"):
         Access.of("127.0.0.1", 1, "short", [])
     for origin in ("example.org", "https://", "https://a/b", "ws://a"):

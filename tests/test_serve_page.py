@@ -11,8 +11,9 @@ from lamina.compare.report_families import FAMILIES
 from lamina.deploy.serve import Limits
 from lamina.deploy.serve.app import PAGE
 from lamina.speech import Recogniser
+from recogniser_parts import random_run
 from report_browser import CHROMIUM, Browser
-from serve_parts import TOKEN, random_run, server, spoken, spoken_run
+from serve_parts import TOKEN, server, spoken, spoken_run
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to open the page in")
 DIGITS = "31415926"
@@ -38,7 +39,7 @@ def until(browser, condition, patience=30_000):
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory):
-    with server(Recogniser.of_run(random_run(tmp_path_factory.mktemp("random")))) as one:
+    with server(Recogniser.of_run(random_run(tmp_path_factory.mktemp("random"), left=8, right=2))) as one:
         yield one
 
 
@@ -91,6 +92,12 @@ def test_a_file(browser, app):
     seconds = soundfile.info(str(browser.wave)).duration
     assert browser.js("document.getElementById('state').textContent") == f"Heard {seconds:.1f} s"
     assert len(browser.js(READ)) > 10
+    assert browser.js("document.getElementById('compute').textContent") == "not live"
+    more = browser.js("document.getElementById('compute-more').textContent")
+    assert more == f"a file, {seconds:.1f} s of {seconds:.1f} s"
+    words = browser.js("document.querySelector('#captions p:last-child').textContent").split()
+    median = browser.js("document.getElementById('emission-more').textContent")
+    assert median == f"median of {len(words)} words"
     browser.call("DOM.setFileInputFiles", nodeId=node, files=[str(PAGE / "page.css")])
     until(browser, "document.getElementById('problem').textContent.includes('WAV or MP3')")
 
@@ -103,12 +110,23 @@ def test_errors_say_what_to_do(browser, app, tmp_path):
         browser.js(f"{LISTEN}.click()")
         until(browser, "document.getElementById('problem').textContent.startsWith('The token is missing')")
         until(browser, f"!{LISTEN}.disabled")
-        browser.js(f"document.getElementById('token').value = '{TOKEN}'; {LISTEN}.click()")
+        browser.js("""window.asked = 0; const media = navigator.mediaDevices, real = media.getUserMedia.bind(media);
+            media.getUserMedia = (what) => { window.asked++; return real(what); }; 0""")
+        ask = "document.getElementById('ask').requestSubmit();"
+        browser.js(f"document.getElementById('token').value = '{TOKEN}'; {ask} {ask} 0")  # two Enters
         until(browser, "document.getElementById('state').textContent === 'Listening'")
+        browser.js(f"{ask} 0")
+        assert browser.js("window.asked") == 1
+        assert browser.js("document.getElementById('state').textContent") == "Listening"
         assert browser.js("document.getElementById('problem').textContent") == ""
     until(browser, "document.getElementById('problem').textContent.startsWith('The server is gone')")
     with server(recogniser, limits=Limits(listeners=1)) as one:
         browser.open(one.url)
+        one.sessions |= {object(), object()}  # a crowd
+        browser.js(f"{LISTEN}.click()")
+        until(browser, "document.getElementById('problem').textContent.startsWith('The server takes no connection')")
+        one.sessions.clear()
+        until(browser, f"!{LISTEN}.disabled")
         browser.js("Object.defineProperty(navigator, 'mediaDevices', {value: undefined})")
         browser.js(f"{LISTEN}.click()")
         until(browser, "document.getElementById('problem').textContent.includes('localhost')")

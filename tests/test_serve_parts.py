@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soxr
 
-from lamina.deploy.serve import sound as parts
+from lamina.data import resampler as parts
+from lamina.deploy.serve import protocol
 from lamina.deploy.serve.protocol import Problem
-from lamina.deploy.serve.seal import Saved, opened, sealed
+from lamina.deploy.serve.seal import Saved, key_of, opened, sealed
+from lamina.deploy.serve.sound import samples
 from lamina.deploy.serve.teller import Teller
-from serve_parts import TOKEN, sound
+from recogniser_parts import sound
+from serve_parts import TOKEN
 
 RATES = [(48000, 16000), (44100, 8000), (8000, 16000), (11025, 16000), (16000, 16000), (12345, 8000)]
 
 
 @pytest.mark.parametrize(("rate", "to"), RATES)
 def test_a_stream_is_resampled_as_the_whole(rate, to):
-    x = sound(0, 1.5, rate)
+    x = sound(0, 1.5, rate).numpy()
     one, at, got = parts.Resampler(rate, to), 0, []
     for n in (1, 0, 999, 5000, 20, 7777):
         got.append(one.push(x[at : at + n]))
@@ -31,7 +36,7 @@ def test_a_stream_is_resampled_as_the_whole(rate, to):
 @pytest.mark.parametrize(("rate", "to"), RATES)
 def test_a_resampler_goes_on_from_its_tail(rate, to):
     """Broken off and resumed again and again, near its start too: as many samples, equal to float32's rounding."""
-    x, rng = sound(1, 4.0, rate), np.random.default_rng(rate)
+    x, rng = sound(1, 4.0, rate).numpy(), np.random.default_rng(rate)
     one, at, got = parts.Resampler(rate, to), 0, []
     for n in (7, 0, 300, *rng.integers(1, rate // 2, 9)):
         got.append(one.push(x[at : at + n]))
@@ -55,26 +60,43 @@ def test_the_delay_that_is_told_is_never_exceeded():
 
 def test_samples_of_both_formats():
     x = np.float32([0, 0.5, -1])
-    np.testing.assert_array_equal(parts.samples(np.int16([0, 16384, -32768]).tobytes(), "s16le"), x)
-    np.testing.assert_array_equal(parts.samples(x.tobytes(), "f32le"), x)
-    assert parts.samples(b"", "f32le").shape == (0,)
-    assert parts.samples(b"\1\0", "s16le").dtype == np.float32
+    np.testing.assert_array_equal(samples(np.int16([0, 16384, -32768]).tobytes(), "s16le"), x)
+    np.testing.assert_array_equal(samples(x.tobytes(), "f32le"), x)
+    assert samples(b"", "f32le").shape == (0,)
+    assert samples(b"\1\0", "s16le").dtype == np.float32
 
 
 def test_a_seal_is_broken_by_any_change():
     saved = Saved(b"a listener", 48000, 1234, 411, np.float32([0.1, 0.2]))
-    data = sealed(saved, TOKEN)
-    again = opened(data, TOKEN)
+    key = key_of(TOKEN)
+    data = sealed(saved, key)
+    again = opened(data, key)
     assert (again.listener, again.rate, again.heard, again.given) == (b"a listener", 48000, 1234, 411)
     np.testing.assert_array_equal(again.tail, saved.tail)
     for at in range(len(data)):
         with pytest.raises(Problem, match="not whole"):
-            opened(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], TOKEN)
+            opened(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], key)
     for other in (data[:-1], b"", data[:40]):
         with pytest.raises(Problem, match="not whole"):
-            opened(other, TOKEN)
-    with pytest.raises(Problem, match="another token"):
-        opened(data, None)
+            opened(other, key)
+    for own in (key_of(TOKEN + "!"), key_of(None), key_of(None)):
+        with pytest.raises(Problem, match="token differs"):
+            opened(data, own)
+    assert key_of(None) != key_of(None)
+    assert len(key_of("\ud800")) > 0
+
+
+def test_a_name_of_megabytes_is_compared_by_its_beginning(monkeypatch):
+    compared = []
+    real = difflib.get_close_matches
+    monkeypatch.setattr(difflib, "get_close_matches", lambda word, *rest: compared.append(word) or real(word, *rest))
+    for call, text in (
+        (protocol.command, {"type": "a" * (1 << 20)}),
+        (protocol.hello, {"type": "hello", "rate": 8000, "b" * (1 << 20): 1}),
+    ):
+        with pytest.raises(Problem):
+            call(json.dumps(text))
+    assert [len(word) for word in compared] == [64, 64]
 
 
 def caption(stable, provisional, words, seconds, ended=False):

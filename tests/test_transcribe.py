@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import resource
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,14 +17,16 @@ import torch
 from torch import Tensor
 
 from lamina.cli import main
+from lamina.cli._sounds import until_interrupted
 from lamina.core import Seq, UserError
 from lamina.data.audio import read_audio, resampled
-from lamina.data.long_audio import Resampler, SoundFile
+from lamina.data.long_audio import SoundFile
+from lamina.data.resampler import Resampler, delay
 from lamina.layers import ChunkAttention, WindowAttention
 from lamina.speech import Listeners, Recogniser, Transcript
 from lamina.speech.context import unlimited
 from lamina.speech.decode import Word
-from lamina.speech.live import Latencies
+from lamina.speech.live import Latencies, captions
 from lamina.speech.transcribe import transcribe
 from lamina.speech.written import FORMATS, cues
 from recogniser_parts import RATE, random_run, sound
@@ -56,9 +59,9 @@ def test_a_file_in_blocks_is_the_file_at_once(tmp_path: Path, rate: int, channel
 
 
 def test_resampling_in_pieces_is_resampling_of_all() -> None:
-    wave, resample = sound(1, 1.0), Resampler(RATE, 44100)
-    pieces = [resample(piece) for piece in wave.split(777)] + [resample(torch.zeros(0), last=True)]
-    assert torch.equal(torch.cat(pieces), resampled(wave, RATE, 44100))
+    wave, resampler = sound(1, 1.0), Resampler(RATE, 44100)
+    pieces = [*(resampler.push(piece.numpy()) for piece in wave.split(777)), resampler.finish()]
+    assert torch.equal(torch.from_numpy(np.concatenate(pieces)), resampled(wave, RATE, 44100))
 
 
 def test_all_ways_to_a_text_are_one(
@@ -88,6 +91,53 @@ def test_all_ways_to_a_text_are_one(
     assert facts["seconds"] == 5.0
     assert facts["algorithmic_ms"] == 40.0
     assert facts["emission_p50_ms"] > 0
+
+
+def test_a_step_counts_and_a_resampler_waits(
+    run: Path, recogniser: Recogniser, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 16 kHz the first pieces make no block whole; half a sample at the end is said."""
+    wave = resampled(sound(6, 2.0), RATE, 16000)
+    pieces = [torch.from_numpy(piece) for piece in _resampled_pieces(wave)]
+    latencies = Latencies(0.0)
+    *_, last = captions(recogniser, pieces, latencies)
+    assert last.seconds == 2.0
+    blocks = np.cumsum([len(piece) for piece in pieces]) // 320
+    assert len(latencies.compute) == len(set(blocks) - {0}) < len(pieces)
+    raw = (wave * 32767).numpy().astype("<i2").tobytes() + b"\0"
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(raw)))
+    assert lamina("stream", run, "-", "--rate", 16000, "--json") == 0
+    found = capsys.readouterr()
+    assert "half a sample" in found.err
+    assert json.loads(found.out)["algorithmic_ms"] == pytest.approx(40 + 1e3 * delay(16000, RATE), abs=1e-3)
+    for rate in (10, 3999, 192_001):
+        assert lamina("stream", run, "-", "--rate", rate) == 2
+        assert "4,000 to 192,000" in capsys.readouterr().err
+
+
+def _resampled_pieces(wave: Tensor) -> list[np.ndarray]:
+    resampler = Resampler(16000, RATE)
+    return [*(resampler.push(piece.numpy()) for piece in wave.split(640)), resampler.finish()]
+
+
+def test_ctrl_c_ends_the_sound_and_all_that_came_is_heard() -> None:
+    """While a sound is heard, and while one is waited for; the second is Python's own again."""
+    before, heard = signal.getsignal(signal.SIGINT), []
+    pieces = iter([torch.zeros(1), torch.zeros(2), torch.zeros(3)])
+    for piece in until_interrupted(pieces):
+        heard.append(len(piece))
+        if len(heard) == 2:
+            signal.raise_signal(signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) is before
+
+    def waiting() -> Iterator[Tensor]:
+        yield torch.zeros(4)
+        signal.raise_signal(signal.SIGINT)
+        yield torch.zeros(5)
+
+    heard += [len(piece) for piece in until_interrupted(waiting())]
+    assert heard == [1, 2, 4]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_bad_files_are_named_and_the_others_done(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,6 +254,8 @@ def test_latencies_are_of_the_words_as_they_stay() -> None:
                              (2.0, [("four", 0.5, 1.2), ("six", 1.6, 1.9)], False),
                              (3.0, [("four", 0.5, 1.2), ("six", 1.6, 1.9)], True)):  # fmt: skip
         seen.see(Caption("", "", tuple(Word(*word, 1.0) for word in words), ended, at), 0.01)
+    seen.see(Caption("", "", (), True, 3.1))  # without a step
+    assert len(seen.compute) == 4
     assert seen.emission == pytest.approx([300.0, 100.0])
     found = seen.figures()
     assert found["compute_p99_ms"] == pytest.approx(10.0)

@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,9 +22,8 @@ import numpy as np
 import torch
 
 from lamina.core import UserError
-from lamina.data.audio import resampled
+from lamina.data.audio import needs, resampled
 from lamina.data.espeak import Voice, say
-from lamina.deploy.serve.meters import needs
 from lamina.speech import Recogniser
 from lamina.train.machine import environment
 
@@ -33,7 +33,9 @@ CHUNK = 0.04  # seconds of sound in a message
 SOUNDS = 12  # different ones; clients share them
 VOICES = ("en-us", "en-us+f2", "en-us+m3", "en-us+f4")
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-# messages at a wrong time, that are none, or hold no samples; every kind is answered by an error
+PATIENCE = 60.0  # seconds that a client waits beyond its sound for all that it does
+# messages at a wrong time, that are none, or hold no samples, and what they are closed for
+REFUSALS = {"garbage", "order", "too_big", "1009"}
 WRONG = (b"\0", "hi there", '{"type": "hello", "rate": 8000}', '{"type": "sav"}', bytes(1 << 17), bytes(1 << 24))
 
 
@@ -47,8 +49,11 @@ class _Client:
     at: float  # seconds after its start when that happens
     text: str = ""
     done: bool = False
-    refused: bool = False
-    compute: list[float] = field(default_factory=list)  # ms, of each caption
+    refused: str = ""  # the kind of error, or the code of who cut it
+    lost: bool = False  # it could not connect, or was not answered in time
+    sent: deque[tuple[float, float]] = field(default_factory=deque)  # seconds of sound so far, when these were sent
+    compute: list[float] = field(default_factory=list)  # ms, of each caption, as the server says
+    caption: list[float] = field(default_factory=list)  # ms, from a chunk to the caption that has heard it, as it sees
     late: list[float] = field(default_factory=list)  # ms, of each message behind its time
 
 
@@ -58,12 +63,14 @@ def bench_serve(
     """Clients that send chunks of 40 ms as they are spoken, for so many seconds, to `lamina serve` in another process.
 
     Every third client has 48 kHz and is resampled. Red unless each client that stays hears the text that its sound
-    gives offline, each that misbehaves is refused, all rows are free in the end, and the server is in health.
-    compute_ms: from the last byte of a message of sound to its caption, as the server says, over clients that stay.
+    gives offline, each that misbehaves is refused for that, nobody else is refused or waits in vain, all rows are free
+    in the end, and the server is in health. Over clients that stay, the last caption left out: caption_ms, from the
+    sending of a chunk to the first caption that has heard all of it, as clients at the model's rate see them, and
+    compute_ms of each caption, as the server says.
     """
     if min(killed, misbehave) < 0 or killed + misbehave >= clients:
         raise UserError(f"bench serve: of {clients} clients {killed} are killed, {misbehave} misbehave: one must stay")
-    needs("websockets")
+    needs("websockets", "lamina bench serve", "serve")
     tell("speaking, and reading what was said offline")
     recogniser = Recogniser.of_run(run)
     spoken = _spoken(recogniser, seconds)
@@ -79,7 +86,8 @@ def bench_serve(
         health, free = _health(url)
     staying = [(i, one) for i, one in enumerate(everyone) if one.fate == "stays"]
     equal = sum(one.done and one.text == spoken[i % len(spoken)][2] for i, one in staying)
-    refused = sum(one.refused for one in everyone if one.fate == "misbehaves")
+    refused = sum(one.refused in REFUSALS for one in everyone if one.fate == "misbehaves")
+    lost = sum(one.lost or (one.fate == "killed" and one.refused != "") for one in everyone)
     return {
         "what": f"{clients} clients, chunks of 40 ms at real-time pace for {seconds:g} s, {killed} killed, "
         f"{misbehave} misbehave",
@@ -89,11 +97,13 @@ def bench_serve(
         "equal": equal,
         "characters": sum(len(one.text) for _, one in staying),
         "refused": refused,
+        "lost": lost,
+        "caption_ms": _shares([t for _, one in staying if one.rate == recogniser.rate for t in one.caption]),
         "compute_ms": _shares([t for _, one in staying for t in one.compute]),
         "client_late_ms": _shares([t for _, one in staying for t in one.late]),
         "health": health,
         "free": free,
-        "red": equal < len(staying) or refused < misbehave or health != "ok" or not free,
+        "red": equal < len(staying) or refused < misbehave or lost > 0 or health != "ok" or not free,
         "env": environment(),
     }
 
@@ -140,16 +150,22 @@ async def _all(url: str, everyone: list[_Client]) -> None:
 
 async def _client(url: str, one: _Client, start: float) -> None:
     from websockets.asyncio.client import connect
-    from websockets.exceptions import ConnectionClosed
+    from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
     await asyncio.sleep(start - perf_counter())
-    async with connect(f"ws{url[4:]}/listen", compression=None, max_size=None, open_timeout=60) as socket:
-        hearing = asyncio.create_task(_hear(socket, one))
-        try:
-            await _send(socket, one)
-        except ConnectionClosed:  # seen by who hears: an error, or none
-            one.done = False
-        await hearing
+    try:
+        async with (
+            asyncio.timeout(len(one.data) / 2 / one.rate + PATIENCE),
+            connect(f"ws{url[4:]}/listen", compression=None, max_size=None, open_timeout=PATIENCE) as socket,
+        ):
+            hearing = asyncio.create_task(_hear(socket, one))
+            try:
+                await _send(socket, one)
+            except ConnectionClosed:  # seen by who hears: an error, or none
+                one.done = False
+            await hearing
+    except (OSError, InvalidHandshake):  # a timeout is an OSError
+        one.lost = True
 
 
 async def _send(socket: Any, one: _Client) -> None:
@@ -166,7 +182,9 @@ async def _send(socket: Any, one: _Client) -> None:
             await socket.send(WRONG[i % len(WRONG)])
             await socket.wait_closed()
             return
-        one.late.append(1e3 * (perf_counter() - due))
+        now = perf_counter()
+        one.late.append(1e3 * (now - due))
+        one.sent.append(((i + 1) * size / 2 / one.rate, now))
         await socket.send(one.data[i * size : (i + 1) * size])
     await socket.send(one.data[len(one.data) // size * size :])
     await socket.send(json.dumps({"type": "end"}))
@@ -179,12 +197,18 @@ async def _hear(socket: Any, one: _Client) -> None:
         try:
             message = json.loads(await socket.recv())
         except ConnectionClosed as closed:
-            one.refused |= closed.rcvd is not None and closed.rcvd.code == 1009
+            if closed.rcvd is not None and closed.rcvd.code == 1009:
+                one.refused = one.refused or "1009"
             return
+        now = perf_counter()
         if message["type"] == "caption":
             one.text = one.text[: message["at"]] + message["stable"]
-            one.compute.append(message["compute_ms"])
-        one.refused |= message["type"] == "error"
+            if not message["ended"]:
+                one.compute.append(message["compute_ms"])
+                while one.sent and one.sent[0][0] < message["seconds"] + 1e-3:  # which is rounded
+                    one.caption.append(1e3 * (now - one.sent.popleft()[1]))
+        if message["type"] == "error":
+            one.refused = message["kind"]
         one.done |= message["type"] == "end"
 
 

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
+import signal
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["file_at_pace", "microphone", "raw"]
+    from lamina.data.long_audio import SoundFile
+
+__all__ = ["file_at_pace", "microphone", "raw", "until_interrupted"]
+
+
+def until_interrupted(sounds: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The sounds until Ctrl-C, which ends a wait for the next, but not the hearing of what came; a second does."""
+    waits = ended = False
+
+    def interrupted(*_: object) -> None:
+        nonlocal ended
+        ended = True
+        signal.signal(signal.SIGINT, before)
+        if waits:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        while not ended:
+            waits = True
+            sound = next(sounds, None)
+            waits = False
+            if sound is None:
+                return
+            yield sound
+    except KeyboardInterrupt:
+        return
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def microphone(rate: int, seconds: float) -> Iterator[Tensor]:
@@ -38,21 +65,18 @@ def microphone(rate: int, seconds: float) -> Iterator[Tensor]:
             callback=lambda samples, *_: heard.put(samples[:, 0].copy()),
         ):  # fmt: skip
             print(f"listening to {found['name']}; Ctrl-C ends", file=sys.stderr)
-            with contextlib.suppress(KeyboardInterrupt):
-                while True:
-                    yield torch.from_numpy(heard.get())
+            while True:
+                yield torch.from_numpy(heard.get())
     except (library.PortAudioError, ValueError) as error:
         raise UserError(
             f"the microphone cannot be heard ({error}); plug one in or allow it, or give a FILE or -"
         ) from None
 
 
-def file_at_pace(path: Path, rate: int, seconds: float) -> Iterator[Tensor]:
+def file_at_pace(file: SoundFile, rate: int, seconds: float) -> Iterator[Tensor]:
     """A file's samples, each piece when it would have been spoken."""
-    from lamina.data.long_audio import SoundFile
-
     began, heard = time.monotonic(), 0
-    for sound in SoundFile(path).blocks(rate, seconds):
+    for sound in file.blocks(rate, seconds):
         heard += len(sound)
         time.sleep(max(0.0, began + heard / rate - time.monotonic()))
         yield sound
@@ -63,12 +87,16 @@ def raw(source: BinaryIO, own: int, rate: int, seconds: float) -> Iterator[Tenso
     import numpy as np
     import torch
 
-    from lamina.data.long_audio import Resampler
+    from lamina.data.resampler import Resampler
 
-    resample, odd = Resampler(own, rate), b""
+    resampler, odd = Resampler(own, rate), b""
     while data := source.read(2 * round(own * seconds)):
         data = odd + data
         whole = len(data) - len(data) % 2
         odd = data[whole:]
-        yield resample(torch.from_numpy(np.frombuffer(data[:whole], "<i2").astype(np.float32) / 32768))
-    yield resample(torch.zeros(0), last=True)
+        yield torch.from_numpy(
+            resampler.push(np.frombuffer(data[:whole], "<i2").astype(np.float32) / np.float32(32768))
+        )
+    if odd:
+        print("the last byte was half a sample and is left out; send s16le of one channel", file=sys.stderr)
+    yield torch.from_numpy(resampler.finish())

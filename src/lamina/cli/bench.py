@@ -213,11 +213,17 @@ def _serve(run: Path | None, as_json: bool, **load: Any) -> None:
         print(f"{found['what']}; {found['model']}, {found['params']:,} weights")
         said, free = f"{found['characters']:,} characters", "free" if found["free"] else "not free"
         print(f"  {found['equal']} of {found['stay']} that stay heard their offline text, {said}")
-        print(f"  {found['refused']} of {load['misbehave']} that misbehave were refused")
+        refused = f"{found['refused']} of {load['misbehave']} that misbehave were refused"
+        print(f"  {refused}, {found['lost']} of all were lost")
         print(f"  in the end: health {found['health']}, rows {free}")
         line = "  {:<26} p50 {p50:.1f}  p95 {p95:.1f}  p99 {p99:.1f}  max {max:.1f} ms"
-        for key, text in (("compute_ms", "chunk to caption"), ("client_late_ms", "clients behind their pace")):
-            if not found["red"]:
+        times = {
+            "caption_ms": "chunk to caption",
+            "compute_ms": "of it in the server",
+            "client_late_ms": "clients late",
+        }
+        for key, text in times.items():
+            if found[key] and not found["red"]:
                 print(line.format(text, **found[key]))
     if found["red"]:
         raise typer.Exit(1)

@@ -28,7 +28,7 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            help="hf: as transformers reads it. bundle: of speech with text, small, for transcribe and stream."
+            help="hf: as transformers reads it. bundle: of speech with text, small, for transcribe, stream and serve."
         ),
     ] = "hf",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,

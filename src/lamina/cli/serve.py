@@ -21,12 +21,12 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    run: Annotated[Path, typer.Argument(help="A run of a structure that streams, on transcribed speech.")],
+    run: Annotated[Path, typer.Argument(help="A run on transcribed speech of a structure that streams, or a bundle.")],
     host: Annotated[str, typer.Option(help="Where to listen; beyond this machine a token is needed.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
     listeners: Annotated[int, typer.Option(min=1, help="Streams at once, at most.")] = 32,
     minutes: Annotated[float, typer.Option(min=0.01, help="A stream's length, at most.")] = 60.0,
-    frame_bytes: Annotated[int, typer.Option(min=64, help="Of one message of sound, at most.")] = 65536,
+    frame_bytes: Annotated[int, typer.Option(min=16384, help="Of one message of sound, at most.")] = 65536,
     messages: Annotated[int, typer.Option(min=1, help="A second from one client, at most.")] = 200,
     beam: Annotated[int | None, typer.Option(help=BEAM)] = None,
     lm: Annotated[Path | None, typer.Option(help=LM)] = None,

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-QUIET = 0.8  # seconds behind a word that end a line
 DIM, PLAIN, CLEAR = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
 
 
@@ -44,7 +43,8 @@ def stream(
     """Show what is said while it is said.
 
     What may still change is dim. Ctrl-C ends; three latencies stand on stderr at the end: algorithmic (sound that must
-    be heard first), compute (of a piece of sound), emission (sound from a word's end until it stood there to stay).
+    be heard first, by a resampler too), compute (of each step), emission (sound from a word's end until it stood there
+    to stay).
 
     lamina stream RUN
 
@@ -52,7 +52,9 @@ def stream(
 
     arecord -q -f S16_LE -r 16000 -t raw | lamina stream RUN - --rate 16000
     """
+    from lamina.cli._sounds import until_interrupted
     from lamina.core import UserError
+    from lamina.data.resampler import delay
     from lamina.speech import Recogniser
     from lamina.speech.live import Latencies, captions
 
@@ -60,10 +62,11 @@ def stream(
     if recogniser.streams is not None:
         raise UserError(f"{run}: does not stream ({recogniser.streams}); lamina transcribe hears files whole")
     decoder = decoder_of(recogniser, beam, lm, hot)
-    latencies = Latencies(1e3 * float(recogniser.latency))
+    sounds, own = _sounds(recogniser, source, rate)
+    latencies = Latencies(1e3 * (float(recogniser.latency) + delay(own, recogniser.rate)))
     line, last = _Line(quiet=as_json), None
-    with contextlib.suppress(KeyboardInterrupt):  # the end of a microphone
-        for last in captions(recogniser, _sounds(recogniser, source, rate), latencies, decoder):
+    with contextlib.suppress(KeyboardInterrupt):  # the second: what is not heard by then is lost
+        for last in captions(recogniser, until_interrupted(sounds), latencies, decoder):
             line.show(last)
     line.end()
     figures = latencies.figures()
@@ -74,18 +77,25 @@ def stream(
         print(_told(figures), file=sys.stderr)
 
 
-def _sounds(recogniser: Recogniser, source: str | None, rate: int | None) -> Iterator[Tensor]:
+def _sounds(recogniser: Recogniser, source: str | None, rate: int | None) -> tuple[Iterator[Tensor], int]:
+    """The sounds at the recogniser's rate, and the source's own."""
     from lamina.cli._sounds import file_at_pace, microphone, raw
     from lamina.core import UserError
+    from lamina.data.long_audio import SoundFile
+    from lamina.data.resampler import RATES
 
     piece = recogniser.layer.stream_spec().block / recogniser.rate
     if rate is not None and source != "-":
         raise UserError("--rate is of raw samples on stdin; leave it out, or give - as the source")
-    if rate is not None and rate < 1:
-        raise UserError(f"--rate {rate}: give samples a second, such as 16000")
+    if rate is not None and not RATES[0] <= rate <= RATES[1]:
+        raise UserError(f"--rate {rate}: give samples a second, {RATES[0]:,} to {RATES[1]:,}, such as 16000")
     if source == "-":
-        return raw(sys.stdin.buffer, rate or recogniser.rate, recogniser.rate, piece)
-    return microphone(recogniser.rate, piece) if source is None else file_at_pace(Path(source), recogniser.rate, piece)
+        own = rate or recogniser.rate
+        return raw(sys.stdin.buffer, own, recogniser.rate, piece), own
+    if source is None:
+        return microphone(recogniser.rate, piece), recogniser.rate
+    file = SoundFile(source)
+    return file_at_pace(file, recogniser.rate, piece), file.rate
 
 
 def _told(figures: dict[str, float | None]) -> str:
@@ -107,8 +117,10 @@ class _Line:
     def show(self, caption: Caption) -> None:
         if self.quiet:
             return
+        from lamina.speech.decode import PAUSE
+
         silent = bool(caption.words) and not caption.provisional.strip()
-        silent = silent and caption.seconds - caption.words[-1].end >= QUIET
+        silent = silent and caption.seconds - caption.words[-1].end >= PAUSE
         if self.live:
             stable = caption.stable[self.begun :].lstrip()
             wide = shutil.get_terminal_size().columns - 1

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from lamina import data
 from lamina.data import DataSet, Split, Vocabulary
+from lamina.models.io import write_weights
 from lamina.train import checkpoint
 
 __all__ = ["read", "write"]
@@ -37,8 +36,7 @@ def write(dataset: DataSet, path: Path) -> None:
     words["fresh"] = dataset.examples is not None
     part = path.with_name(f"{path.name}.part")
     with checkpoint.said_plainly(path, part):
-        save_file(tensors, part, {"dataset": json.dumps(words)})
-        os.replace(part, path)
+        write_weights(path, tensors, {"dataset": json.dumps(words)})
 
 
 def read(path: Path) -> DataSet:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +10,13 @@ from time import perf_counter
 from typing import Any, cast
 
 import torch
-from safetensors.torch import save_file
 
 from lamina.compare.plan import Job
 from lamina.compare.structure import structure
 from lamina.core.config import SCHEMA
 from lamina.data import DataSet, Split
 from lamina.data.batch import in_order
+from lamina.models.io import write_weights
 from lamina.tasks import Task
 from lamina.train import checkpoint, evaluate, fit
 
@@ -69,8 +68,7 @@ def run_trial(
     if record["status"] == "done":
         with checkpoint.said_plainly(path, part):
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({name: t.detach().clone().contiguous() for name, t in task.state_dict().items()}, part)
-            os.replace(part, path)
+            write_weights(path, {name: t.detach().clone().contiguous() for name, t in task.state_dict().items()})
     checkpoint.write_json(path.with_suffix(".json"), record)
     return record
 

@@ -27,7 +27,8 @@ def nearest(word: str, known: Iterable[str], what: str) -> UserError:
     """The error for an unknown name, with the nearest right one."""
     names = sorted(known)
     folded = {n.lower().replace("-", "_"): n for n in names}
-    close = difflib.get_close_matches(word.lower().replace("-", "_"), list(folded), 1, 0.5)
+    begins = word[:64].lower().replace("-", "_")  # whoever sends megabytes waits no longer than for a name
+    close = difflib.get_close_matches(begins, list(folded), 1, 0.5)
     hint = f"did you mean {folded[close[0]]!r}?" if close else f"known: {', '.join(names)}"
     return UserError(f"unknown {what} {word!r}; {hint}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,24 +11,9 @@ from torch import Tensor
 
 from lamina.core.config import UserError
 from lamina.data.audio import SHORT, needs, not_cut
+from lamina.data.resampler import Resampler
 
-__all__ = ["Resampler", "SoundFile"]
-
-
-class Resampler:
-    """Samples at one rate as samples at another, as they come, by soxr (high quality): `resampled` in pieces."""
-
-    def __init__(self, rate: int, to: int) -> None:
-        self.stream: Any = None
-        if rate != to:
-            soxr = needs("soxr", f"resampling from {rate} to {to} Hz")
-            self.stream = soxr.ResampleStream(rate, to, 1, dtype="float32")
-
-    def __call__(self, samples: Tensor, *, last: bool = False) -> Tensor:
-        """The next samples [n] -> those that are ready, [m] float32; last: and all that are left."""
-        if self.stream is None:
-            return samples
-        return torch.from_numpy(self.stream.resample_chunk(samples.numpy(), last=last))
+__all__ = ["SoundFile"]
 
 
 class SoundFile:
@@ -56,7 +40,7 @@ class SoundFile:
 
     def blocks(self, rate: int, seconds: float) -> Iterator[Tensor]:
         """Its samples in -1..1 at `rate` Hz, channels averaged, about so many seconds at a time: [n] float32."""
-        resample, heard = Resampler(self.rate, rate), 0
+        resampler, heard = Resampler(self.rate, rate), 0
         try:
             with self.library.SoundFile(self.path) as file:
                 # else it seeks behind every block, and MP3 loses the bits that a frame keeps in the one before it
@@ -67,11 +51,11 @@ class SoundFile:
                         at = (heard + bad[0]) / self.rate
                         raise UserError(f"{self.path}: holds NaN or inf at {at:.3f} s; convert it again")
                     heard += len(block)
-                    yield resample(torch.from_numpy(block.mean(1)))
+                    yield torch.from_numpy(resampler.push(block.mean(1)))
         except (self.library.SoundFileError, OSError) as error:
             raise UserError(f"{self.path}: cannot be read beyond {heard / self.rate:.1f} s ({error}); "
                             "fetch or convert it again") from None  # fmt: skip
         if heard < self.frames - SHORT * self.rate:
             raise UserError(f"{self.path}: ends at {heard / self.rate:.2f} s of the {self.seconds:.2f} that it says; "
                             "fetch it again")  # fmt: skip
-        yield resample(torch.zeros(0), last=True)
+        yield torch.from_numpy(resampler.finish())

@@ -84,9 +84,13 @@ def _card(model: nn.Module) -> str:
 
 
 def write_weights(path: Path, weights: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
-    """Tensors as safetensors, whole or not at all; about: what its header says."""
+    """Tensors as safetensors, whole or not at all, for whoever may read a new file; about: what its header says."""
     part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    part.touch()
+    mode = part.stat().st_mode  # as the umask has it; safetensors' own files are for their owner alone
     save_file(weights, part, about)
+    part.chmod(mode)
     os.replace(part, path)
 
 

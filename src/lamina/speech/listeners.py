@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import cast
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,7 +17,17 @@ from lamina.speech.decode import BestPath, Decoder, DecoderState, Label, Word
 from lamina.speech.recogniser import Recogniser
 from lamina.speech.telling import Telling, Transcript
 
-__all__ = ["Caption", "Listeners"]
+__all__ = ["Caption", "Listeners", "NoSound"]
+
+LOUDEST = 8.0  # samples beyond it are no samples in -1..1, but perhaps whole numbers sent as float
+
+
+class NoSound(UserError):
+    """What a row was given is no sound; nothing of the push was heard."""
+
+    def __init__(self, row: int, what: str) -> None:
+        super().__init__(f"row {row}: {what}")
+        self.row, self.what = row, what
 
 
 @dataclass(frozen=True)
@@ -68,11 +79,14 @@ class Listeners:
         self.state = trees.map_tensors(lambda t: t.repeat(rows, *[1] * (t.dim() - 1)), self.fresh)
         self.rows: list[_Row | None] = [None] * rows
 
+    @property
+    def full(self) -> bool:
+        """Whether all rows are taken."""
+        return None not in self.rows
+
     def join(self) -> int:
         """A row for a new listener; UserError where all are taken."""
-        if None not in self.rows:
-            raise UserError(f"all {len(self.rows)} rows are taken; let one leave first")
-        row = self.rows.index(None)
+        row = self._free()
         self._begin(row)
         return row
 
@@ -82,8 +96,10 @@ class Listeners:
         self.rows[row] = None
 
     def push(self, sounds: dict[int, Tensor]) -> dict[int, Caption]:
-        """More samples in -1..1, [n] float, of some rows; their captions. UserError for NaN, before any is heard."""
-        self._check(sounds)
+        """More samples in -1..1, [n] float, of some rows; their captions. NoSound for NaN and for samples far beyond
+        -1..1, before any row hears its own.
+        """
+        sounds = self._checked(sounds)
         for row, sound in sounds.items():
             one = self._row(row)
             one.waiting.append(sound)
@@ -113,15 +129,19 @@ class Listeners:
         more = one.telling.beyond(told.text, self.decoder.pending(one.decoding))
         return Caption(told.text, more, told.words, False, one.heard / self.recogniser.rate)
 
+    def short(self, row: int) -> int:
+        """Samples that the row needs to its next step, 1 or more."""
+        return self.spec.block - self._row(row).waits
+
     def save(self, row: int) -> bytes:
         """The stream as bytes, at any sample of it; `resume` goes on with it, here or in another process."""
         one = self._row(row)
         facts = {
-            "recogniser": self.recogniser.digest, "decoder": _form(one.decoding), "heard": one.heard,
-            "text": one.telling.text, "words": [asdict(word) for word in one.telling.words],
-            "open": [asdict(label) for label in one.telling.open],
+            "recogniser": self.recogniser.digest, "decoder": self.decoder.digest, "heard": one.heard,
+            "text": one.telling.text, "words": [vars(word) for word in one.telling.words],
+            "open": [vars(label) for label in one.telling.open],
         }  # fmt: skip
-        written = torch.tensor(list(json.dumps(facts).encode()), dtype=torch.uint8)
+        written = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
         tree: State = {"layer": trees.gather(self.state, [row]), "decoding": dict(one.decoding),
                        "sound": _joined(one.waiting), "facts": written}  # fmt: skip
         return trees.to_bytes(tree)
@@ -131,19 +151,35 @@ class Listeners:
         of anything else, or of another recogniser or decoder.
         """
         tree = trees.from_bytes(data)
-        if not {"layer", "decoding", "sound", "facts"} <= tree.keys():
-            raise UserError("saved stream: not one that Listeners.save wrote")
-        facts = json.loads(bytes(cast(Tensor, tree["facts"]).tolist()))
-        decoding = cast(DecoderState, tree["decoding"])
-        for what, mine in (("recogniser", self.recogniser.digest), ("decoder", _form(self.decoder.init_state()))):
-            if facts[what] != mine:
-                raise UserError(f"saved stream: is of another {what}; resume it with the one that heard it")
-        row, sound = self.join(), cast(Tensor, tree["sound"])
-        heard = [Word(**word) for word in facts["words"]], [Label(**one) for one in facts["open"]]
-        telling = Telling(self.recogniser.units, self.recogniser.seconds, facts["text"], *heard)
-        self.rows[row] = _Row(decoding, telling, [sound], len(sound), facts["heard"])
+        try:
+            one = self._read(tree)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError("saved stream: not one that Listeners.save wrote; begin a new stream") from None
+        row = self._free()
+        self.rows[row] = one
         trees.put(self.state, torch.tensor([row]), cast(State, tree["layer"]))
         return row
+
+    def _read(self, tree: State) -> _Row:
+        """The row of a saved tree whose tensors are all of the kind that this recogniser and this decoder write."""
+        facts: dict[str, Any] = json.loads(cast(Tensor, tree["facts"]).numpy().tobytes())
+        for what, mine in (("recogniser", self.recogniser.digest), ("decoder", self.decoder.digest)):
+            if facts[what] != mine:
+                raise UserError(f"saved stream: is of another {what}; resume it with the one that heard it")
+        decoding, sound = cast(DecoderState, tree["decoding"]), cast(Tensor, tree["sound"])
+        mine = {"layer": self.fresh, "decoding": dict(self.decoder.init_state()), "sound": torch.zeros(len(sound))}
+        if _form({name: tree[name] for name in mine}) != _form(cast(State, mine)) or len(sound) >= self.spec.block:
+            raise ValueError
+        words, labels = [Word(**word) for word in facts["words"]], [Label(**label) for label in facts["open"]]
+        telling = Telling(self.recogniser.units, self.recogniser.seconds, facts["text"], words, labels)
+        return _Row(decoding, telling, [sound], len(sound), facts["heard"])
+
+    def _free(self) -> int:
+        if self.full:
+            raise UserError(f"all {len(self.rows)} rows are taken; let one leave first")
+        return self.rows.index(None)
 
     def _begin(self, row: int) -> None:
         telling = Telling(self.recogniser.units, self.recogniser.seconds)
@@ -156,14 +192,18 @@ class Listeners:
             raise UserError(f"row {row}: nobody is there; join first")
         return one
 
-    def _check(self, sounds: dict[int, Tensor]) -> None:
+    def _checked(self, sounds: dict[int, Tensor]) -> dict[int, Tensor]:
+        """The sounds in float32; looked through together, and one by one only where a row's is none."""
         for row, sound in sounds.items():
             self._row(row)
             if sound.dim() != 1 or not sound.is_floating_point():
                 raise UserError(f"row {row}: samples of shape {list(sound.shape)} {sound.dtype}; give [n], float")
-        if sounds and not bool(torch.cat(list(sounds.values())).isfinite().all()):
-            row = next(row for row, sound in sounds.items() if not bool(sound.isfinite().all()))
-            raise UserError(f"row {row}: holds NaN or inf; send samples in -1..1")
+        sounds = {row: sound.float() for row, sound in sounds.items()}
+        if sounds and _loudest(torch.cat(list(sounds.values()))) > LOUDEST:
+            row, loudest = next((row, most) for row, x in sounds.items() if (most := _loudest(x)) > LOUDEST)
+            what = "holds NaN or inf" if loudest == inf else f"has a sample of {loudest:.3g}"
+            raise NoSound(row, f"{what}; send samples in -1..1")
+        return sounds
 
     @torch.no_grad()
     def _advance(self, rows: list[int]) -> None:
@@ -189,9 +229,14 @@ class Listeners:
                 one.told = None
 
 
-def _form(state: DecoderState) -> dict[str, list[int]]:
-    """The shapes of a decoder's state, by which it is known."""
-    return {name: list(tensor.shape) for name, tensor in state.items()}
+def _form(state: State) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in trees.flatten(state).items()}
+
+
+def _loudest(sound: Tensor) -> float:
+    """The largest magnitude; inf where there is NaN."""
+    most = float(sound.abs().max()) if len(sound) else 0.0
+    return most if most == most else inf
 
 
 def _joined(sounds: list[Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from lamina.speech.decode import Decoder
 from lamina.speech.listeners import Caption, Listeners
 from lamina.speech.recogniser import Recogniser
+from lamina.speech.settling import Settling
 
 __all__ = ["Latencies", "captions"]
 
@@ -19,25 +20,21 @@ __all__ = ["Latencies", "captions"]
 @dataclass
 class Latencies:
     """Milliseconds. algorithmic: of sound that must be heard before it is answered, on the fastest computer; compute:
-    of each push; emission: of sound from each word's end until it stood, as it is, in the stable text.
+    of each push that was answered by a step; emission: of sound from each word's end until it stood, as it is, in the
+    stable text.
     """
 
     algorithmic: float
     compute: list[float] = field(default_factory=list)
     emission: list[float] = field(default_factory=list)
-    _shown: list[tuple[str, float]] = field(default_factory=list)  # each word, and the seconds then heard
+    _settling: Settling = field(default_factory=Settling)
 
-    def see(self, caption: Caption, compute: float) -> None:
-        """The next caption, and the seconds that it took."""
-        self.compute.append(1e3 * compute)
-        for i, word in enumerate(caption.words[max(0, len(self._shown) - 1) :], max(0, len(self._shown) - 1)):
-            if i == len(self._shown):
-                self._shown.append(("", 0.0))
-            if self._shown[i][0] != word.text:
-                self._shown[i] = word.text, caption.seconds
-        final = len(caption.words) - (not caption.ended)  # the last word may still grow
-        for i in range(len(self.emission), final):
-            self.emission.append(1e3 * (self._shown[i][1] - caption.words[i].end))
+    def see(self, caption: Caption, compute: float | None = None) -> None:
+        """The next caption, and the seconds that it took if there was a step."""
+        if compute is not None:
+            self.compute.append(1e3 * compute)
+        self._settling.see(caption)
+        self.emission += [emission for _, emission in self._settling.settled(caption)]
 
     def figures(self) -> dict[str, float | None]:
         """The algorithmic one, p50, p95 and p99 of compute, and the median of emission, None where no word was told."""
@@ -59,11 +56,10 @@ def captions(
     listeners.push({row: torch.zeros(listeners.spec.block)})  # kernels load at their first call, which is nobody's time
     listeners.finish(row)
     for sound in sounds:
-        began = perf_counter()
+        stepped, began = len(sound) >= listeners.short(row), perf_counter()
         caption = listeners.push({row: sound})[row]
-        latencies.see(caption, perf_counter() - began)
+        latencies.see(caption, perf_counter() - began if stepped else None)
         yield caption
-    began = perf_counter()
     caption = listeners.finish(row)
-    latencies.see(caption, perf_counter() - began)
+    latencies.see(caption)
     yield caption

@@ -109,8 +109,10 @@ class Recogniser:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of the weights and what they are: states are resumed by equals alone."""
-        total = hashlib.sha256(json.dumps([self.facts["data"]["features"], self.units.describe()]).encode())
+        """A hash of the weights, of what they are and of what they hear: states are resumed by equals alone."""
+        data, backbone = self.facts["data"], cast(Any, self.parts()[0])
+        settings = [data["features"], data["scale"], backbone.name, backbone.config.model_dump(mode="json")]
+        total = hashlib.sha256(json.dumps([*settings, self.units.describe()]).encode())
         for name, tensor in self.layer.state_dict().items():
             total.update(name.encode())
             total.update(tensor.contiguous().numpy())
@@ -119,7 +121,7 @@ class Recogniser:
     @torch.no_grad()
     def log_p(self, sound: Tensor) -> Tensor:
         """log p of each class at each frame of a sound [n], all of it at once: [T,n_out]."""
-        return self.layer(Seq.of(sound[None, :, None])).values[0].log_softmax(-1)
+        return self.layer(Seq.of(sound.float()[None, :, None])).values[0].log_softmax(-1)
 
     def transcribe(self, sound: Tensor, decoder: Decoder | None = None) -> Transcript:
         """The text of a sound [n] at `rate` Hz, all of it at once."""
@@ -140,9 +142,14 @@ def _facts(folder: Path) -> dict[str, Any]:
         facts = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); train the run again") from None
+    if not isinstance(facts, dict):
+        raise UserError(f"{path}: is not what `lamina train` writes; train the run again")
     check_schema(facts.get("schema"), str(path))
-    if facts["status"] == "running":
+    if facts.get("status") == "running":
         raise UserError(f"{folder}: the run is not finished; give the same `lamina train` command again to go on")
+    for part, keys in (("data", {"name", "task"}), ("order", {"model", "taps"})):
+        if not (isinstance(facts.get(part), dict) and keys <= facts[part].keys()):
+            raise UserError(f"{path}: does not say what its {part} was; train the run again")
     return facts
 
 

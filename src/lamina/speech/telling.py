@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lamina.speech.decode import Label, Word, words
+from lamina.speech.decode import PAUSE, Label, Word, words
 from lamina.speech.units import Units
 
 __all__ = ["Telling", "Transcript"]
 
-
-PAUSE = 0.8  # seconds that no word holds: units without spaces, as digits are, make words of what is said at a stretch
 LONGEST = 64  # labels of a word
 
 
@@ -58,7 +56,10 @@ class Telling:
         return (more.text + more._spelled(more.open)).strip()[len(stable) :]
 
     def _ended(self, one: Label) -> bool:
-        """Whether the open word ends before that label: it begins another, or comes after a pause, or it is no word."""
+        """Whether the open word ends before that label: it begins another, or comes after a pause, or it is no word.
+
+        Units without spaces, as digits are, make words of what is said at a stretch.
+        """
         last = self.open[-1]
         pause = (one.frame - last.frame - last.frames) * self.seconds
         return self.units.starts_word(one.label) or pause >= PAUSE or len(self.open) >= LONGEST

@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lamina.speech.decode import Word
+from lamina.speech.decode import PAUSE, Word
 from lamina.speech.telling import Transcript
 
 __all__ = ["FORMATS", "cues"]
 
-PAUSE = 0.8  # seconds without a word that end a subtitle
 LONGEST, WIDEST = 6.0, 80  # seconds and characters of one: two lines of 40, as broadcasters have them
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import lamina
 from lamina import data, models
@@ -17,6 +17,7 @@ from lamina.core.config import SCHEMA, UserError, check_schema, nearest
 from lamina.data import CannotTake, DataSet, Split
 from lamina.data.text import unread
 from lamina.data.vocabulary import TOKENIZER, Vocabulary
+from lamina.models.io import write_weights
 from lamina.tasks import Averaged, LanguageModel, Task, divided, make
 from lamina.train import checkpoint
 from lamina.train.genetic.fit import fit_genetic
@@ -298,9 +299,7 @@ def _finish(out: Path, task: Task, history: History, facts: dict[str, Any], data
     task.load_state_dict(weights)
     with checkpoint.said_plainly(out):
         models.save(task.backbone, out)
-        part = out / f"{AROUND}.part"
-        save_file({name: t for name, t in weights.items() if not name.startswith("backbone.")}, part)
-        os.replace(part, out / AROUND)
+        write_weights(out / AROUND, {name: t for name, t in weights.items() if not name.startswith("backbone.")})
         if dataset.vocabulary is not None:
             dataset.vocabulary.save(out)
     if not history.diverged:

@@ -9,10 +9,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from lamina.data.audio import needs
 from lamina.deploy.serve.about import About
 from lamina.deploy.serve.engine import Answer, Engine, Stream
 from lamina.deploy.serve.limits import Access, Limits
-from lamina.deploy.serve.meters import Meters, needs
+from lamina.deploy.serve.meters import Meters
 from lamina.deploy.serve.protocol import Problem
 from lamina.deploy.serve.session import Session
 
@@ -43,7 +44,6 @@ class App:
     def __init__(self, engine: Engine, about: About, limits: Limits, access: Access) -> None:
         self.engine, self.about, self.limits, self.access = engine, about, limits, access
         self.meters: Meters = engine.meters
-        self.knocking = 0  # connections that have not said hello
         self.seats: set[Session] = set()
         self.sessions: set[Session] = set()
         self.starlette = self._starlette()
@@ -60,7 +60,7 @@ class App:
             self.seats.discard(session)
 
     def _starlette(self) -> Starlette:
-        needs("starlette")
+        needs("starlette", "lamina serve", "serve")
         from starlette.applications import Starlette
         from starlette.routing import Route, WebSocketRoute
 
@@ -122,8 +122,8 @@ class App:
     async def _about(self, _: Request) -> Response:
         from starlette.responses import JSONResponse
 
-        limits = {"frame_bytes": self.limits.frame_bytes, "waiting": self.limits.waiting}
-        return JSONResponse(self.about.facts() | limits | {"token": self.access.token is not None}, headers=HEADERS)
+        more = {"frame_bytes": self.limits.frame_bytes, "token": self.access.token is not None}
+        return JSONResponse(self.about.facts() | more, headers=HEADERS)
 
     async def _health(self, _: Request) -> Response:
         from starlette.responses import JSONResponse

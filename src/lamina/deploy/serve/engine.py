@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 from time import perf_counter, sleep
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lamina.core import UserError
+from lamina.data.resampler import Resampler, Samples, delay
 from lamina.deploy.serve import sound
 from lamina.deploy.serve.meters import Meters
 from lamina.deploy.serve.protocol import Hello, Problem, decoded
-from lamina.deploy.serve.seal import Saved, opened, sealed
-from lamina.speech.listeners import Caption, Listeners
+from lamina.deploy.serve.seal import Saved, key_of, opened, sealed
+from lamina.speech.listeners import Caption, Listeners, NoSound
 
 __all__ = ["Answer", "Engine", "Heard", "Ready", "SavedStream", "Stream"]
 
@@ -47,7 +49,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Heard:
-    """A caption, and when the oldest message that it answers had come."""
+    """A caption of a row that was stepped, and when the message had come that was the first to make a block whole."""
 
     caption: Caption
     at: float
@@ -77,6 +79,9 @@ class Stream:
     over: bool = False
 
 
+_Came = tuple[Stream, Tensor, float | None]  # samples of a tick, and `at` of Heard if they make a block whole
+
+
 class Engine:
     """Rows of one `Listeners`, moved by one thread: a tick takes what has come and hands every stream its answers.
 
@@ -87,8 +92,8 @@ class Engine:
     What fails, fails for its stream alone; where a whole step fails, for the streams in it. The thread goes on.
     """
 
-    def __init__(self, listeners: Listeners, meters: Meters, token: str | None = None, threads: int = 1) -> None:
-        self.listeners, self.meters, self.token, self.threads = listeners, meters, token, threads
+    def __init__(self, listeners: Listeners, meters: Meters, token: str | None = None) -> None:
+        self.listeners, self.meters, self.key = listeners, meters, key_of(token)
         self.rate = listeners.recogniser.rate
         self.wake = threading.Condition()
         self.busy: dict[Stream, None] = {}  # in the order of their first item
@@ -100,6 +105,7 @@ class Engine:
         """One stream from its beginning to its end, so that no listener waits for kernels to be compiled."""
         row = self.listeners.join()
         self.listeners.push({row: torch.zeros(self.rate)})
+        self.listeners.save(row)  # hashes the weights
         self.listeners.finish(row)
         self.listeners.leave(row)
 
@@ -127,7 +133,7 @@ class Engine:
             return stream.waiting
 
     def _run(self) -> None:
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(1)
         rested = 0.0
         while True:
             with self.wake:
@@ -166,7 +172,7 @@ class Engine:
 
     def _tick(self, work: list[tuple[Stream, list[Sound], Ask | None]]) -> list[tuple[Stream, Answer]]:
         answers: list[tuple[Stream, Answer]] = []
-        came: dict[int, tuple[Stream, Tensor, float]] = {}
+        came: dict[int, _Came] = {}
         for stream, sounds, _ in work:
             if sounds and not stream.over:
                 answers += self._guarded(stream, self._heard, sounds, came)
@@ -176,25 +182,39 @@ class Engine:
                 answers += self._guarded(stream, self._asked, ask)
         return answers
 
-    def _heard(self, stream: Stream, sounds: list[Sound], came: dict[int, tuple[Stream, Tensor, float]]) -> list[Any]:
-        """Puts a turn's samples at the model's rate among those that came, and when the oldest had come."""
+    def _heard(self, stream: Stream, sounds: list[Sound], came: dict[int, _Came]) -> list[Any]:
+        """Puts a turn's samples at the model's rate among those that came."""
         assert stream.row is not None
-        x = sound.samples(b"".join(one.data for one in sounds), stream.hello.format)
-        came[stream.row] = stream, torch.from_numpy(stream.resampler.push(x)), sounds[0].at
+        pieces: list[Samples] = []
+        at, short = None, self.listeners.short(stream.row)
+        for one in sounds:
+            pieces.append(stream.resampler.push(sound.samples(one.data, stream.hello.format)))
+            short -= len(pieces[-1])
+            if short <= 0 and at is None:
+                at = one.at
+        came[stream.row] = stream, torch.from_numpy(pieces[0] if len(pieces) == 1 else np.concatenate(pieces)), at
         return []
 
-    def _push(self, came: dict[int, tuple[Stream, Tensor, float]]) -> list[tuple[Stream, Answer]]:
-        if not came:
-            return []
-        try:
-            captions = self.listeners.push({row: x for row, (_, x, _) in came.items()})
-        except Exception as error:
-            log.exception("a step failed")
-            return [answer for stream, _, _ in came.values() for answer in self._failed(stream, _internal(error))]
+    def _push(self, came: dict[int, _Came]) -> list[tuple[Stream, Answer]]:
+        """The captions of rows that were stepped. What is no sound fails for its stream, and the others hear theirs."""
+        failed: list[tuple[Stream, Answer]] = []
+        while came:
+            try:
+                captions = self.listeners.push({row: x for row, (_, x, _) in came.items()})
+                break
+            except NoSound as error:
+                failed += self._failed(came.pop(error.row)[0], Problem("samples", error.what))
+            except Exception as error:
+                log.exception("a step failed")
+                return failed + [
+                    one for stream, _, _ in came.values() for one in self._failed(stream, _internal(error))
+                ]
+        else:
+            return failed
         self.meters.ticks.inc()
         self.meters.rows.observe(len(came))
         self.meters.sound.inc(sum(len(x) for _, x, _ in came.values()) / self.rate)
-        return [(stream, Heard(captions[row], at)) for row, (stream, _, at) in came.items()]
+        return failed + [(stream, Heard(captions[row], at)) for row, (stream, _, at) in came.items() if at is not None]
 
     def _asked(self, stream: Stream, ask: Ask) -> list[tuple[Stream, Answer]]:
         if ask == "join":
@@ -206,7 +226,7 @@ class Engine:
         if ask == "save":
             r = stream.resampler
             saved = Saved(self.listeners.save(stream.row), r.rate, r.heard, r.given, r.tail)
-            return [(stream, SavedStream(sealed(saved, self.token), r.heard))]
+            return [(stream, SavedStream(sealed(saved, self.key), r.heard))]
         at = perf_counter()
         rest = torch.from_numpy(stream.resampler.finish())
         if len(rest):
@@ -217,17 +237,19 @@ class Engine:
 
     def _join(self, stream: Stream) -> list[tuple[Stream, Answer]]:
         rate = stream.hello.rate
+        if self.listeners.full:
+            raise Problem("full", f"all {len(self.listeners.rows)} places are taken; try again later")
         if stream.hello.resume is None:
-            stream.resampler = sound.Resampler(rate, self.rate)
+            stream.resampler = Resampler(rate, self.rate)
             stream.row = self.listeners.join()
         else:
-            saved = opened(decoded(stream.hello.resume), self.token)
+            saved = opened(decoded(stream.hello.resume), self.key)
             if saved.rate != rate:
                 raise Problem("resume", f"saved at {saved.rate} Hz, the hello says {rate}; send as before")
-            stream.resampler = sound.Resampler.resumed(rate, self.rate, saved.heard, saved.given, saved.tail)
+            stream.resampler = Resampler.resumed(rate, self.rate, saved.heard, saved.given, saved.tail)
             stream.row = self.listeners.resume(saved.listener)
         self.meters.listeners.inc()
-        return [(stream, Ready(stream.resampler.heard, sound.delay(rate, self.rate)))]
+        return [(stream, Ready(stream.resampler.heard, delay(rate, self.rate)))]
 
     def _leave(self, stream: Stream) -> None:
         stream.over = True
@@ -242,6 +264,8 @@ class Engine:
             return work(stream, *more)
         except Problem as problem:
             return self._failed(stream, problem)
+        except NoSound as error:  # the resampler's rest, at the end
+            return self._failed(stream, Problem("samples", error.what))
         except UserError as error:  # the listeners' own: a stream of another recogniser
             return self._failed(stream, Problem("resume", str(error)))
         except Exception as error:

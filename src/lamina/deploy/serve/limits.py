@@ -10,6 +10,7 @@ from lamina.core.config import UserError
 
 __all__ = ["Access", "Limits"]
 
+LOCAL = ("127.0.0.1", "localhost", "[::1]")  # names of one another
 SHORTEST = 16  # characters of a token: what nobody guesses
 
 
@@ -64,8 +65,9 @@ class Access:
             raise UserError(
                 f"--host {host}: others can reach it; give --token (or LAMINA_TOKEN) and --origin, the page's address"
             )
-        near = [f"http://{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")] if _loopback(host) else []
-        return cls(frozenset([*near, *origins]), token)
+        near = [_named(host)] if _loopback(host) else []
+        near += LOCAL if {*near} & {*LOCAL} else []
+        return cls(frozenset([*(f"http://{name}:{port}" for name in near), *origins]), token)
 
     def admits(self, origin: str | None) -> bool:
         """Whether a client with that Origin header may speak."""
@@ -73,7 +75,20 @@ class Access:
 
     def knows(self, token: str | None) -> bool:
         """Whether that is the token; takes as long for a wrong one."""
-        return self.token is None or hmac.compare_digest(self.token.encode(), (token or "").encode())
+        return self.token is None or hmac.compare_digest(_bytes(self.token), _bytes(token or ""))
+
+
+def _bytes(token: str) -> bytes:
+    return token.encode(errors="surrogatepass")  # JSON and the environment may hold half a pair
+
+
+def _named(host: str) -> str:
+    """As it stands in a browser's address."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    return f"[{address}]" if address.version == 6 else str(address)
 
 
 def _loopback(host: str) -> bool:

@@ -11,18 +11,21 @@ The server answers
 
     {"type": "ready", ...}       the hello was taken: about the model, its delays, "samples" already heard
     {"type": "caption", "at": 12, "stable": " four", "provisional": " fi", "words": [...], "seconds": 3.2,
-     "compute_ms": 4.1, "ended": false}       text = text[:at] + stable; provisional follows it and may still change
+     "compute_ms": 4.1, "ended": false}       text = text[:at] + stable; provisional follows it and may still change.
+                                              at counts code points, and is the length of the text so far
     {"type": "saved", "stream": "...", "samples": 153600}
     {"type": "error", "kind": "rate", "message": "..."}      what to do; the connection is closed behind it
     {"type": "end"}              behind the last caption, whose "ended" is true
 
 words: those that no later sound changes: text, start and end in seconds, confidence, emission_ms (sound heard from the
-word's end until it stood in the stable text). seconds: of sound heard. compute_ms: from the last byte of the oldest
-message of sound that the caption answers to its sending; it answers all of them up to "seconds". A client that reads
-slowly gets fewer captions, not older ones.
+word's end until it stood in the stable text). seconds: of sound heard. The network hears blocks, such as 40 ms: a
+message that makes none whole gets no caption, but the one that does answers both. compute_ms: from the last byte of the
+oldest message that made a block whole, of those that the caption is the first to answer, to its sending; of the last
+caption, from the turn of the "end". A client that reads slowly gets fewer captions, not older ones.
 
-A saved stream goes on in any process that serves the same run with the same token: "resume" in the hello holds it, and
-sound is sent from "samples" on. Its first caption has the whole text.
+A saved stream goes on in the process that gave it and, where the server has a token, in any that serves the same run
+with the same decoder and token: "resume" in the hello holds it, and sound is sent from "samples" on. Its first caption
+has the whole text. It must fit into a hello (`Limits.text_bytes`).
 
 Close codes: 1000 behind end; 1003, 1007, 1008, 1009, 1011, 1013 behind an error (CODES); 1012 where the server ends.
 """
@@ -37,6 +40,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lamina.core.config import Config, UserError, nearest
+from lamina.data.resampler import RATES
 
 __all__ = ["CODES", "Hello", "Problem", "command", "decoded", "encoded", "hello"]
 
@@ -73,7 +77,7 @@ class Problem(Exception):
 class Hello(Config):
     """The first message of a client."""
 
-    rate: int = Field(ge=4000, le=192_000)
+    rate: int = Field(ge=RATES[0], le=RATES[1])
     format: Literal["s16le", "f32le"] = "s16le"
     token: str | None = None
     resume: str | None = None

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import secrets
 from dataclasses import dataclass
 
 import torch
 
 from lamina.core import UserError
 from lamina.core import state as trees
+from lamina.data.resampler import Samples
 from lamina.deploy.serve.protocol import Problem
-from lamina.deploy.serve.sound import Samples
 
-__all__ = ["Saved", "opened", "sealed"]
+__all__ = ["Saved", "key_of", "opened", "sealed"]
 
 SEAL = hashlib.sha256().digest_size
 
@@ -29,20 +30,29 @@ class Saved:
     tail: Samples
 
 
-def sealed(saved: Saved, token: str | None) -> bytes:
-    """The stream behind its seal: HMAC-SHA256 by the token, which every process that may go on with it knows."""
+def key_of(token: str | None) -> bytes:
+    """The key of a process's seals: the token's, which others share, or one that no other process knows."""
+    if token is None:
+        return secrets.token_bytes(32)
+    return f"lamina stream {token}".encode(errors="surrogatepass")
+
+
+def sealed(saved: Saved, key: bytes) -> bytes:
+    """The stream behind its seal: HMAC-SHA256 by the key of every process that may go on with it."""
     data = trees.to_bytes({
         "listener": torch.frombuffer(bytearray(saved.listener), dtype=torch.uint8),
         "counts": torch.tensor([saved.rate, saved.heard, saved.given]),
         "tail": torch.from_numpy(saved.tail),
     })  # fmt: skip
-    return _seal(data, token) + data
+    return hmac.digest(key, data, "sha256") + data
 
 
-def opened(data: bytes, token: str | None) -> Saved:
+def opened(data: bytes, key: bytes) -> Saved:
     """What was sealed; Problem for anything else, before any of it is read."""
-    if not hmac.compare_digest(data[:SEAL], _seal(data[SEAL:], token)):
-        raise Problem("resume", "the saved stream is not whole, or was saved under another token; begin a new stream")
+    if not hmac.compare_digest(data[:SEAL], hmac.digest(key, data[SEAL:], "sha256")):
+        raise Problem(
+            "resume", "the saved stream is not whole, or another server's whose token differs; begin a new stream"
+        )
     try:
         tree = trees.from_bytes(data[SEAL:])
     except UserError as error:
@@ -50,7 +60,3 @@ def opened(data: bytes, token: str | None) -> Saved:
     listener, counts, tail = (trees.flatten(tree)[name] for name in ("listener", "counts", "tail"))
     rate, heard, given = counts.tolist()
     return Saved(listener.numpy().tobytes(), rate, heard, given, tail.numpy())
-
-
-def _seal(data: bytes, token: str | None) -> bytes:
-    return hmac.digest(f"lamina stream {token or ''}".encode(), data, "sha256")

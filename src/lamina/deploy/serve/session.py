@@ -91,7 +91,7 @@ class Session:
     def watch(self, now: float) -> None:
         """Closes a client that is silent, takes nothing or has been here too long; called every second or so."""
         if now - self.began > self.limits.length:
-            self.fail("too_long", f"{self.limits.length:g} s are a stream's most; save it, or begin a new one")
+            self.fail("too_long", f"{self.limits.length:g} s are a stream's most; begin a new one")
         elif now - self.spoke > self.limits.idle and not self.asked_to_end:
             self.fail("idle", f"nothing came for {self.limits.idle:g} s; send sound, or end the stream")
 
@@ -156,29 +156,40 @@ class Session:
                 return None
             if self.problem is not None:
                 return await self._close(self.problem)
-            while self.others:
-                await self._send(self.others.popleft())
-            message = self.teller.message(now := perf_counter())
-            if message is not None:
-                self.app.meters.compute.observe(now - self.teller.at)
-                await self._send(message)
-                if message["ended"]:
-                    await self._send({"type": "end"})
-                    return await self.socket.close(1000)
+            while self.others and await self._send(self.others.popleft()):
+                pass
+            if self.problem is None and await self._told() and await self._send({"type": "end"}):
+                return await self._closed(1000, "")
 
-    async def _send(self, message: dict[str, Any]) -> None:
+    async def _told(self) -> bool:
+        """Sends the newest caption, if there is one; whether it was the last."""
+        message = self.teller.message(now := perf_counter())
+        if message is None:
+            return False
+        if not message["ended"]:
+            self.app.meters.compute.observe(now - self.teller.at)
+        return await self._send(message) and bool(message["ended"])
+
+    async def _send(self, message: dict[str, Any]) -> bool:
+        """Whether it was taken."""
         try:
             async with asyncio.timeout(self.limits.slow):
                 await self.socket.send_text(json.dumps(message))
         except TimeoutError:
             self.fail("slow", f"no message was taken for {self.limits.slow:g} s; read them")
+        return self.problem is None
 
     async def _close(self, problem: Problem) -> None:
         """Tells why, if the client still listens, and closes it."""
         self.app.meters.errors.labels(problem.kind).inc()
+        said = str(problem).encode("ascii", "replace")[:120].decode()  # a reason has 123 bytes at most
+        await self._closed(problem.code, said, json.dumps(problem.message()))
+
+    async def _closed(self, code: int, reason: str, last: str | None = None) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
-                await self.socket.send_text(json.dumps(problem.message()))
-                await self.socket.close(problem.code, str(problem)[:100])
+                if last is not None:
+                    await self.socket.send_text(last)
+                await self.socket.close(code, reason)
         except TimeoutError:
             self.gone = True  # it takes nothing: the connection is cut behind this

@@ -1,108 +1,23 @@
-"""A client's sound: bytes to samples, and samples at its rate to samples at the model's."""
+"""A client's sound: bytes to samples."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from math import gcd
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lamina.data.audio import needs
+from lamina.data.resampler import Samples
 from lamina.deploy.serve.protocol import Problem
 
-__all__ = ["FORMATS", "Resampler", "delay", "samples"]
+__all__ = ["FORMATS", "samples"]
 
 FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
-Samples = NDArray[np.float32]
-LOUDEST = 8.0  # samples beyond it are no samples in -1..1, but perhaps whole numbers sent as float
-KEPT = 0.5  # seconds of sound in a saved resampler: more than its filter reaches back
 
 
 def samples(data: bytes, form: str) -> Samples:
-    """The samples [n] float32 of a message; Problem where it holds none, or no finite ones in -1..1."""
+    """The samples [n] float32 of a message; Problem where it holds no whole number of them."""
     kind = FORMATS[form]
     if len(data) % kind.itemsize:
         raise Problem("garbage", f"{len(data)} bytes are no whole number of {form} samples of {kind.itemsize} bytes")
     found = np.frombuffer(data, kind)
-    if form == "s16le":
-        return found.astype(np.float32) / np.float32(32768)
-    if not np.isfinite(found).all():
-        raise Problem("samples", "the samples hold NaN or inf; send finite ones in -1..1")
-    if len(found) and np.abs(found).max() > LOUDEST:
-        raise Problem("samples", f"a sample of {np.abs(found).max():.3g}; f32le is in -1..1: divide, or send s16le")
-    return found.astype(np.float32)
-
-
-class Resampler:
-    """A stream [n] at one rate as [n'] at another, by soxr (high quality): what `resampled` gives for all at once.
-
-    soxr's state cannot be read. So the last KEPT seconds of the input are kept, from a sample that falls on one of the
-    output, and another resampler hears them again: it goes on as the first would, to float32's rounding.
-    """
-
-    def __init__(self, rate: int, to: int) -> None:
-        self.rate, self.to = rate, to
-        self.unit = rate // gcd(rate, to)  # input samples between two that fall on output samples
-        self.heard = self.given = 0
-        self.tail: Samples = np.zeros(0, np.float32)
-        self.early: Samples = self.tail
-        self.known = 0  # of the next samples: given already
-        self.stream = _stream(rate, to)
-
-    def push(self, x: Samples) -> Samples:
-        """The samples that are ready."""
-        self.heard += len(x)
-        if self.stream is None:
-            return x
-        start = self.heard - len(x) - len(self.tail)  # of the tail, in samples of the stream
-        first = max(0, self.heard - int(KEPT * self.rate)) // self.unit * self.unit
-        self.tail = np.concatenate([self.tail, x])[max(0, first - start) :]
-        return self._given(self.stream.resample_chunk(x))
-
-    def finish(self) -> Samples:
-        """The rest, at the end of the stream."""
-        if self.stream is None:
-            return np.zeros(0, np.float32)
-        return self._given(self.stream.resample_chunk(self.tail[:0], last=True))
-
-    @classmethod
-    def resumed(cls, rate: int, to: int, heard: int, given: int, tail: Samples) -> Resampler:
-        """The resampler that had heard and given so many samples; tail: the last of what it heard."""
-        self = cls(rate, to)
-        self.heard, self.given, self.tail = heard, given, tail
-        if self.stream is not None:
-            again = self.stream.resample_chunk(tail)
-            known = given - (heard - len(tail)) // self.unit * (to // gcd(rate, to))  # of what the tail gives
-            self.early, self.known = again[max(0, known) :], max(0, known - len(again))
-        return self
-
-    def _given(self, y: Samples) -> Samples:
-        """Those of y that were not given before, behind those that came too early."""
-        skipped = min(self.known, len(y))
-        y = np.concatenate([self.early, y[skipped:]])
-        self.early, self.known = self.early[:0], self.known - skipped
-        self.given += len(y)
-        return y
-
-
-def _stream(rate: int, to: int) -> Any:
-    if rate == to:
-        return None
-    return needs("soxr", f"resampling from {rate} to {to} Hz").ResampleStream(
-        rate, to, 1, dtype="float32", quality="HQ"
-    )
-
-
-@lru_cache(maxsize=64)
-def delay(rate: int, to: int) -> float:
-    """Seconds that the resampler may keep a sample back, at worst: measured over two seconds, in steps of 10 ms."""
-    stream = _stream(rate, to)
-    if stream is None:
-        return 0.0
-    step, worst, given = rate // 100, 0.0, 0
-    for i in range(200):
-        given += len(stream.resample_chunk(np.zeros(step, np.float32)))
-        worst = max(worst, (i + 1) * step / rate - given / to)
-    return worst
+    return found.astype(np.float32) / np.float32(32768) if form == "s16le" else found.astype(np.float32)

@@ -51,6 +51,9 @@ class PrefixBeam(Decoder):
         self.n_out, self.beam, self.fusion, self.wait = n_out, beam, fusion, wait
         self._tables = NOTHING if fusion is None else fusion.tables()
 
+    def settings(self) -> tuple[object, ...]:
+        return self.n_out, self.beam, self.wait, self._tables
+
     def init_state(self) -> DecoderState:
         nodes = np.full((NODES * self.beam, 8), -2, np.int32)
         nodes[:-1, 3] = np.arange(1, len(nodes))  # the free nodes are a chain; node 0 is the empty prefix

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,6 +58,17 @@ class Decoder(ABC):
     def finish(self, state: DecoderState) -> list[Label]:
         """The labels behind the final ones, if no frame follows."""
 
+    def settings(self) -> tuple[object, ...]:
+        """Numbers, arrays and tuples of them that say what its states mean."""
+        return ()
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of its class and settings: states are resumed by equals alone."""
+        total = hashlib.sha256()
+        _hash(total, (type(self).__name__, self.settings()))
+        return total.hexdigest()[:16]
+
     def step_each(self, log_p: Tensor, states: Sequence[DecoderState]) -> Sequence[tuple[list[Label], DecoderState]]:
         """step of several streams, log_p [R,T,n_out]."""
         return [self.step(one, state) for one, state in zip(log_p, states, strict=True)]
@@ -63,6 +77,18 @@ class Decoder(ABC):
         """All labels of a whole utterance [T,n_out]."""
         found, state = self.step(log_p, self.init_state())
         return found + self.finish(state)
+
+
+def _hash(total: hashlib._Hash, one: object) -> None:
+    if isinstance(one, tuple):
+        total.update(f"({len(one)})".encode())
+        for part in one:
+            _hash(total, part)
+    elif isinstance(one, np.ndarray):
+        total.update(f"{one.dtype}{one.shape}".encode())
+        total.update(np.ascontiguousarray(one))
+    else:
+        total.update(f"{one!r};".encode())
 
 
 def checked(log_p: Tensor, n_out: int | None = None) -> Tensor:

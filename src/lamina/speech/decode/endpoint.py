@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from lamina.core import UserError
 from lamina.speech.decode.decoder import Label
 
-__all__ = ["Endpoint"]
+__all__ = ["PAUSE", "Endpoint"]
 
+PAUSE = 0.8  # seconds without a label that part words, subtitles, lines and utterances
 EndpointState = dict[str, int]
 """now: frames since the stream began; last: the frame behind the last label, or behind the last end; heard: 0 or 1."""
 
@@ -22,7 +23,7 @@ class Endpoint:
     """
 
     seconds: float
-    after: float = 0.8
+    after: float = PAUSE
     never: float = 5.0
 
     def __post_init__(self) -> None:

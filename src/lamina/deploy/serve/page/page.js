@@ -14,7 +14,7 @@ class Stream {
     this.live = live;
     this.computed = [];
     this.emitted = [];
-    this.ending = this.told = false;
+    this.ending = this.told = this.taken = false;
     this.stable = document.createTextNode("");
     this.gap = document.createTextNode("");
     this.provisional = document.createElement("span");
@@ -25,7 +25,10 @@ class Stream {
     $("captions").append(this.line);
     const token = $("token").value || new URLSearchParams(location.hash.slice(1)).get("token");
     this.socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/listen`);
-    this.socket.onopen = () => this.say({type: "hello", rate, format: "s16le", ...(token ? {token} : {})});
+    this.socket.onopen = () => {
+      this.taken = true;
+      this.say({type: "hello", rate, format: "s16le", ...(token ? {token} : {})});
+    };
     this.socket.onmessage = ({data}) => this[JSON.parse(data).type]?.(JSON.parse(data));
     this.socket.onclose = () => this.closed();
     this.opened = new Promise((then) => { this.isReady = then; });
@@ -53,8 +56,7 @@ class Stream {
 
   caption(message) {
     const box = $("captions"), low = box.scrollHeight - box.scrollTop - box.clientHeight < 48;
-    const stable = this.stable.data.slice(0, message.at) + message.stable;
-    if (stable !== this.stable.data) this.stable.data = stable;
+    if (message.stable) this.stable.appendData(message.stable);  // message.at is where it ends, in code points
     const [, gap, provisional] = /^(\s*)(.*)$/s.exec(message.provisional);
     if (gap !== this.gap.data) this.gap.data = gap;
     if (provisional !== this.provisional.textContent) this.provisional.textContent = provisional;
@@ -77,10 +79,15 @@ class Stream {
 
   end() {
     this.told = true;
+    drawn = 0;
+    if (this.seconds) show(this);
   }
 
   closed() {
-    if (!this.told) problem("The server is gone: see that lamina serve runs, then start again.");
+    if (!this.told) {
+      problem(this.taken ? "The server is gone: see that lamina serve runs, then start again."
+        : "The server takes no connection from here: see that lamina serve runs, has places and admits this page, then start again.");
+    }
     this.isReady(false);
     this.close?.();
     if (!this.line.textContent) this.line.remove();
@@ -222,5 +229,8 @@ $("file").onchange = ({target}) => {
   if (target.files[0]) open(target.files[0]);
   target.value = "";
 };
-$("ask").onsubmit = (event) => { event.preventDefault(); listen(); };
+$("ask").onsubmit = (event) => {
+  event.preventDefault();
+  if (!stream && !$("listen").disabled) listen();
+};
 $("listen").disabled = $("file").disabled = false;
