@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 import pytest
 
 from claim_parts import drawn, quiet
-from lamina import data
 from lamina.cli import main
 from lamina.core import UserError
 from lamina.models import MODELS
@@ -384,19 +383,3 @@ def test_what_is_due_is_what_changed_and_every_other_claim_once_in_four_days(tmp
     assert sorted(map(len, days)) == [1, 1, 2, 2]
     other = replace(claims[3], plan=lambda tier: replace(claims[3].plan(tier), settings={"steps": 4}))
     assert all(other in due([*claims[:3], other], "ci", tmp_path, day) for day in range(4))
-
-
-def spoken() -> list[tuple[str, dict[str, Any]]]:
-    """The claims whose record of tier ci is of synthetic speech, with what it says of that."""
-    found = []
-    for path in sorted((Path(__file__).parents[1] / "docs" / "claims").glob("*/ci.json")):
-        held = json.loads(path.read_text())["data"] or {}
-        sets = [held] if "digest" in held else held.values()
-        found += [(path.parent.name, one) for one in sets if "espeak" in one.get("name", "")]
-    return found
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("claim", "told"), spoken(), ids=[claim for claim, _ in spoken()])
-def test_a_record_on_synthetic_speech_is_of_the_data_that_there_is(claim: str, told: dict[str, Any]) -> None:
-    assert data.load(told["name"]).digest == told["digest"], f"lamina reproduce {claim} --tier ci is due"

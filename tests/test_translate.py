@@ -230,7 +230,7 @@ def test_ones_own_pairs_and_what_is_wrong_with_them(tmp_path):
             data.load(f"pairs:{path}")
     with pytest.raises(UserError, match="no such file"):
         data.load("pairs:nowhere.tsv")
-    with pytest.raises(UserError, match="reads a file; write pairs:FILE"):
+    with pytest.raises(UserError, match="names nothing that pairs reads; write pairs:FILE"):
         data.load("pairs")
 
 
