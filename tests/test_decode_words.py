@@ -9,7 +9,7 @@ import torch
 
 from lamina.core import UserError
 from lamina.speech import Units
-from lamina.speech.decode import Endpoint, Label, PrefixBeam, Word, align, words
+from lamina.speech.decode import Label, PrefixBeam, Word, align, words
 
 
 @pytest.mark.parametrize("labels", [[1], [1, 2], [2, 2], [1, 2, 1], [1, 1, 2]])
@@ -80,38 +80,3 @@ def test_words_of_a_decoder() -> None:
     assert [(one.text, one.start, one.end) for one in words(align(rows, [2, 3, 1, 4]), LETTERS, 1.0)] == [
         ("ab", 1, 5), ("c", 8, 9),
     ]  # fmt: skip
-
-
-def ends(endpoint: Endpoint, frames: int, labels: list[Label], block: int = 1) -> list[int]:
-    """The frames behind which an utterance ends; labels are known once their frame has come."""
-    state, found = endpoint.init_state(), []
-    for t in range(0, frames, block):
-        ended, state = endpoint.step(block, [one for one in labels if one.frame < t + block], state)
-        if ended:
-            found.append(t + block)
-    return found
-
-
-def test_silence_behind_a_word_ends_the_utterance() -> None:
-    rule = Endpoint(0.04, after=0.8, never=2.0)
-    assert ends(rule, 49, []) == []
-    assert ends(rule, 120, []) == [50, 100]
-    assert ends(rule, 60, [Label(2, 9, 0.9)]) == [30]
-    assert ends(rule, 60, [Label(2, 9, 0.9), Label(2, 28, 0.9, frames=3)]) == [51]
-    assert ends(rule, 90, [Label(2, 9, 0.9), Label(3, 40, 0.9)]) == [30, 61]
-
-
-def test_the_end_is_found_at_the_end_of_a_block() -> None:
-    rule = Endpoint(0.04, after=0.8, never=2.0)
-    assert ends(rule, 60, [Label(2, 9, 0.9)], block=4) == [32]
-
-
-def test_a_later_end_does_not_count_old_labels_again() -> None:
-    rule = Endpoint(0.1, after=0.3, never=1.0)
-    assert ends(rule, 30, [Label(2, 0, 0.9)]) == [4, 14, 24]
-
-
-@pytest.mark.parametrize("keys", [{"seconds": 0}, {"after": -1}, {"never": 0}])
-def test_endpoints_need_time(keys: dict[str, float]) -> None:
-    with pytest.raises(UserError, match="more than 0 seconds"):
-        Endpoint(**{"seconds": 0.04, **keys})

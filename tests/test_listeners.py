@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -272,6 +273,51 @@ def test_telling_is_the_text_and_words_of_all_labels_together() -> None:
         assert told.text == units.decode([one.label for one in labels]).strip()
         assert list(told.words) == words(labels, units, 0.04)
         assert len(told.words) > 10
+
+
+def test_an_utterance_ends_where_a_pause_follows() -> None:
+    """Told in the silence, or by the label behind it: the same ends; none where there is no text."""
+    units, at = Units((" ", "a", "b")), (3, 5, 24, 45, 46, 90)  # pauses of 18, 20, 0 and 43 frames between them
+    labels = [Label(label, frame, 0.5) for label, frame in zip((2, 3, 2, 1, 3, 2), at, strict=True)]
+    behind = Telling(units, 0.04)
+    behind.add(labels)
+    assert behind.now().text == "aba ba"
+    assert behind.now().ends == (3, 5)
+    silent, ended = Telling(units, 0.04), []
+    for frame in range(120):
+        silent.add([one for one in labels if one.frame == frame])
+        if silent.silent(frame + 1):
+            ended.append(frame + 1)
+    assert ended == [45, 67, 111]
+    assert silent.now().ends == (3, 5, 6)
+    assert not Telling(units, 0.04).silent(1000)
+
+
+@pytest.mark.parametrize("decoder", [BestPath(), PrefixBeam(8, 4, wait=5)], ids=["best", "beam"])
+def test_utterances_end_where_they_do_however_sound_is_cut(
+    recogniser: Recogniser, decoder: BestPath | PrefixBeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pause here is one frame; saved and resumed in the middle, in pieces, and at once."""
+    monkeypatch.setattr("lamina.speech.telling.PAUSE", 0.04)
+    wave, listeners = sound(7, 6.0), Listeners(recogniser, 1, decoder)
+    row = listeners.join()
+    listeners.push({row: wave})
+    whole = listeners.finish(row)
+    assert len(whole.ends) > 3
+    for start, end in pairwise((0, *whole.ends)):
+        assert whole.stable[start:end].strip()
+    seen = []
+    for piece in wave.split(777):
+        seen.append(listeners.push({row: piece})[row])
+        saved = listeners.save(row)
+        listeners.leave(row)
+        assert listeners.resume(saved) == row
+    seen.append(listeners.finish(row))
+    assert seen[-1].ends == whole.ends
+    for before, after in pairwise(seen):
+        assert after.ends[: len(before.ends)] == before.ends
+        assert all(end <= len(before.stable) for end in before.ends)
+    assert any(one.ends[-1:] == (len(one.stable),) and not one.provisional for one in seen[:-1])  # nothing follows yet
 
 
 def test_a_bundle_is_the_recogniser_with_rounded_weights(run: Path, recogniser: Recogniser, tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 import soundfile
+import torch
 
 from lamina.compare.report_families import FAMILIES
 from lamina.deploy.serve import Limits
 from lamina.deploy.serve.app import PAGE
-from lamina.speech import Recogniser
+from lamina.speech import Listeners, Recogniser
 from recogniser_parts import random_run
 from report_browser import CHROMIUM, Browser
 from serve_parts import TOKEN, server, spoken, spoken_run
@@ -18,7 +20,8 @@ from serve_parts import TOKEN, server, spoken, spoken_run
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to open the page in")
 DIGITS = "31415926"
 LISTEN = "document.getElementById('listen')"
-READ = "(document.querySelector('#captions p:last-child:not(#hint)')?.textContent ?? '').trim()"
+LINES = "[...document.querySelectorAll('#captions p:not(#hint)')].map((p) => p.textContent.trim())"
+READ = f"{LINES}.join('')"
 
 
 def microphone(path):
@@ -100,6 +103,23 @@ def test_a_file(browser, app):
     assert median == f"median of {len(words)} words"
     browser.call("DOM.setFileInputFiles", nodeId=node, files=[str(PAGE / "page.css")])
     until(browser, "document.getElementById('problem').textContent.includes('WAV or MP3')")
+
+
+def test_a_line_an_utterance(browser, app, monkeypatch):
+    """Any frame without a label is a pause here; the file's lines are those of the recogniser."""
+    monkeypatch.setattr("lamina.speech.telling.PAUSE", 0.01)
+    listeners = Listeners(app.engine.listeners.recogniser, 1)
+    row = listeners.join()
+    listeners.push({row: torch.from_numpy(soundfile.read(browser.wave, dtype="float32")[0])})
+    last = listeners.finish(row)
+    lines = [last.stable[a:b].strip() for a, b in pairwise((0, *last.ends, len(last.stable)))]
+    browser.open(app.url)
+    root = browser.call("DOM.getDocument")["root"]["nodeId"]
+    node = browser.call("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
+    browser.call("DOM.setFileInputFiles", nodeId=node, files=[str(browser.wave)])
+    until(browser, "document.getElementById('state').textContent.startsWith('Heard')")
+    assert browser.js(LINES) == [line for line in lines if line]
+    assert len(lines) > 1
 
 
 def test_errors_say_what_to_do(browser, app, tmp_path):

@@ -99,9 +99,9 @@ def test_a_name_of_megabytes_is_compared_by_its_beginning(monkeypatch):
     assert [len(word) for word in compared] == [64, 64]
 
 
-def caption(stable, provisional, words, seconds, ended=False):
+def caption(stable, provisional, words, seconds, ended=False, ends=()):
     made = tuple(SimpleNamespace(text=w, start=e - 0.2, end=e, confidence=0.5) for w, e in words)
-    return SimpleNamespace(stable=stable, provisional=provisional, words=made, seconds=seconds, ended=ended)
+    return SimpleNamespace(stable=stable, provisional=provisional, words=made, seconds=seconds, ended=ended, ends=ends)
 
 
 def test_messages_hold_what_is_new_and_each_word_once():
@@ -112,13 +112,15 @@ def test_messages_hold_what_is_new_and_each_word_once():
     assert (first["at"], first["stable"], first["provisional"], first["words"]) == (0, "on", "e", [])
     assert first["compute_ms"] == 250.0
     teller.see(caption("one", "", [("one", 0.44)], 0.6), 11.0)  # never sent: the next takes its place
-    teller.see(caption("one tw", "o", [("one", 0.44), ("tw", 0.9)], 1.0), 12.0)
+    teller.see(caption("one tw", "o", [("one", 0.44), ("tw", 0.9)], 1.0, ends=(3,)), 12.0)
     second = teller.message(12.5)
     assert (second["at"], second["stable"], second["provisional"]) == (2, "e tw", "o")
+    assert (first["ends"], second["ends"]) == ([], [3])
     assert second["compute_ms"] == 1500.0  # from the oldest sound that it answers
     assert [(w["text"], w["emission_ms"]) for w in second["words"]] == [("one", 160)]
-    teller.see(caption("one two", "", [("one", 0.44), ("two", 1.0)], 1.5, ended=True), 13.0)
+    teller.see(caption("one two", "", [("one", 0.44), ("two", 1.0)], 1.5, ended=True, ends=(3, 7)), 13.0)
     last = teller.message(13.0)
     assert (last["at"], last["stable"], last["ended"]) == (6, "o", True)
+    assert last["ends"] == [7]
     assert [(w["text"], w["emission_ms"]) for w in last["words"]] == [("two", 500)]
     assert teller.message(14.0) is None

@@ -6,9 +6,12 @@ import io
 import json
 import resource
 import signal
+import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from torch import Tensor
 
 from lamina.cli import main
 from lamina.cli._sounds import until_interrupted
+from lamina.cli.stream import CLEAR, DIM, PLAIN
 from lamina.core import Seq, UserError
 from lamina.data.audio import read_audio, resampled
 from lamina.data.long_audio import SoundFile
@@ -91,6 +95,36 @@ def test_all_ways_to_a_text_are_one(
     assert facts["seconds"] == 5.0
     assert facts["algorithmic_ms"] == 40.0
     assert facts["emission_p50_ms"] > 0
+
+
+def test_a_pause_begins_another_line(
+    run: Path, recogniser: Recogniser, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A pause here is one frame. On a terminal the last writing of each line is what stands."""
+    monkeypatch.setattr("lamina.speech.telling.PAUSE", 0.04)
+    monkeypatch.setattr("lamina.cli._sounds.time", SimpleNamespace(sleep=lambda _: None, monotonic=lambda: 0.0))
+    wave = (sound(7, 6.0) * 32768).round().clamp(-32768, 32767) / 32768
+    soundfile.write(tmp_path / "a.wav", wave.numpy(), RATE, subtype="PCM_16")
+    *_, last = captions(recogniser, wave.split(320), Latencies(0.0))
+    lines = [last.stable[start:end].strip() for start, end in pairwise((0, *last.ends, len(last.stable)))]
+    lines = [line for line in lines if line]
+    assert len(lines) > 3
+    for live in (False, True):
+        monkeypatch.setattr("lamina.cli.stream.sys", SimpleNamespace(stdout=_Out(live), stderr=sys.stderr))
+        assert lamina("stream", run, tmp_path / "a.wav") == 0
+        written = capsys.readouterr().out.rstrip("\n").split("\n")
+        assert [line.split(CLEAR)[-1].replace(DIM + PLAIN, "").strip() for line in written] == lines
+
+
+class _Out:
+    """The captured stdout, a terminal or none."""
+
+    def __init__(self, live: bool) -> None:
+        self.isatty = lambda: live
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stdout, name)
 
 
 def test_a_step_counts_and_a_resampler_waits(

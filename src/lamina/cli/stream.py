@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import sys
+from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -117,22 +118,22 @@ class _Line:
     def show(self, caption: Caption) -> None:
         if self.quiet:
             return
-        from lamina.speech.decode import PAUSE
-
-        silent = bool(caption.words) and not caption.provisional.strip()
-        silent = silent and caption.seconds - caption.words[-1].end >= PAUSE
-        if self.live:
-            stable = caption.stable[self.begun :].lstrip()
-            wide = shutil.get_terminal_size().columns - 1
-            more = caption.provisional[:wide]
-            _say(f"{CLEAR}{stable[-max(1, wide - len(more)) :]}{DIM}{more}{PLAIN}")
-        else:
-            text = caption.stable[self.told :]
-            _say(text.lstrip() if self.told == self.begun else text)
-        self.told = len(caption.stable)
-        if silent and self.told > self.begun:
+        for end in caption.ends[bisect_right(caption.ends, self.begun) :]:
+            self._write(caption.stable[:end], "")
             _say("\n")
-            self.begun = self.told
+            self.begun = end
+        self._write(caption.stable, caption.provisional)
+
+    def _write(self, text: str, provisional: str) -> None:
+        """The text so far, of which the line shows what lies behind `begun`."""
+        if self.live:
+            wide = shutil.get_terminal_size().columns - 1
+            more = provisional[:wide]
+            _say(f"{CLEAR}{text[self.begun :].lstrip()[-max(1, wide - len(more)) :]}{DIM}{more}{PLAIN}")
+        else:
+            new = text[max(self.told, self.begun) :]
+            _say(new.lstrip() if self.told <= self.begun else new)
+        self.told = len(text)
 
     def end(self) -> None:
         if not self.quiet and (self.told > self.begun):

@@ -35,7 +35,8 @@ class Caption:
     """What a listener has heard by now.
 
     stable: what will not change; provisional: what is likely to follow; words: of the stable text, the last of which
-    may still grow; ended: the stream has; seconds: of sound heard.
+    may still grow; ended: the stream has; seconds: of sound heard; ends: behind so many characters of the stable text
+    utterances have ended, told as soon as the silence behind them is heard.
     """
 
     stable: str
@@ -43,6 +44,7 @@ class Caption:
     words: tuple[Word, ...]
     ended: bool
     seconds: float
+    ends: tuple[int, ...] = ()
 
 
 @dataclass
@@ -120,14 +122,14 @@ class Listeners:
         one.telling.add(self.decoder.finish(one.decoding))
         told = one.telling.now()
         self._begin(row)
-        return Caption(told.text, "", told.words, True, one.heard / self.recogniser.rate)
+        return Caption(told.text, "", told.words, True, one.heard / self.recogniser.rate, told.ends)
 
     def caption(self, row: int) -> Caption:
         """What the row has heard by now."""
         one = self._row(row)
         told = one.told = one.told or one.telling.now()
         more = one.telling.beyond(told.text, self.decoder.pending(one.decoding))
-        return Caption(told.text, more, told.words, False, one.heard / self.recogniser.rate)
+        return Caption(told.text, more, told.words, False, one.heard / self.recogniser.rate, told.ends)
 
     def short(self, row: int) -> int:
         """Samples that the row needs to its next step, 1 or more."""
@@ -139,7 +141,7 @@ class Listeners:
         facts = {
             "recogniser": self.recogniser.digest, "decoder": self.decoder.digest, "heard": one.heard,
             "text": one.telling.text, "words": [vars(word) for word in one.telling.words],
-            "open": [vars(label) for label in one.telling.open],
+            "open": [vars(label) for label in one.telling.open], "ends": one.telling.ends,
         }  # fmt: skip
         written = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
         tree: State = {"layer": trees.gather(self.state, [row]), "decoding": dict(one.decoding),
@@ -173,7 +175,7 @@ class Listeners:
         if _form({name: tree[name] for name in mine}) != _form(cast(State, mine)) or len(sound) >= self.spec.block:
             raise ValueError
         words, labels = [Word(**word) for word in facts["words"]], [Label(**label) for label in facts["open"]]
-        telling = Telling(self.recogniser.units, self.recogniser.seconds, facts["text"], words, labels)
+        telling = Telling(self.recogniser.units, self.recogniser.seconds, facts["text"], words, labels, facts["ends"])
         return _Row(decoding, telling, [sound], len(sound), facts["heard"])
 
     def _free(self) -> int:
@@ -224,8 +226,8 @@ class Listeners:
             each = zip(ready, log_p, y.mask, strict=True)
             found = [self.decoder.step(row[real], one.decoding) for one, row, real in each]
         for one, (labels, one.decoding) in zip(ready, found, strict=True):
-            if labels:
-                one.telling.add(labels)
+            one.telling.add(labels)
+            if one.telling.silent(self.decoder.settled(one.decoding)) or labels:
                 one.told = None
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lamina.speech.decode import PAUSE, Word
-from lamina.speech.telling import Transcript
+from lamina.speech.decode import Word
+from lamina.speech.telling import PAUSE, Transcript
 
 __all__ = ["FORMATS", "cues"]
 

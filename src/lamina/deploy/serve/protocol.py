@@ -10,14 +10,15 @@ A client says hello first, then sends sound as it comes, in messages of any leng
 The server answers
 
     {"type": "ready", ...}       the hello was taken: about the model, its delays, "samples" already heard
-    {"type": "caption", "at": 12, "stable": " four", "provisional": " fi", "words": [...], "seconds": 3.2,
+    {"type": "caption", "at": 12, "stable": " four", "provisional": " fi", "ends": [], "words": [...], "seconds": 3.2,
      "compute_ms": 4.1, "ended": false}       text = text[:at] + stable; provisional follows it and may still change.
                                               at counts code points, and is the length of the text so far
     {"type": "saved", "stream": "...", "samples": 153600}
     {"type": "error", "kind": "rate", "message": "..."}      what to do; the connection is closed behind it
     {"type": "end"}              behind the last caption, whose "ended" is true
 
-words: those that no later sound changes: text, start and end in seconds, confidence, emission_ms (sound heard from the
+ends: of utterances, as code points of the text: 0.8 s without a word lie behind each; those not told before. words:
+those that no later sound changes: text, start and end in seconds, confidence, emission_ms (sound heard from the
 word's end until it stood in the stable text). seconds: of sound heard. The network hears blocks, such as 40 ms: a
 message that makes none whole gets no caption, but the one that does answers both. compute_ms: from the last byte of the
 oldest message that made a block whole, of those that the caption is the first to answer, to its sending; of the last

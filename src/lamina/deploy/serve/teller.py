@@ -19,7 +19,7 @@ class Teller:
 
     def __init__(self) -> None:
         self.caption: Caption | None = None
-        self.told = 0  # characters of the stable text in messages so far
+        self.told = self.ends = 0  # characters of the stable text, and ends of utterances, in messages so far
         self.at = 0.0  # when the oldest message had come that the caption answers
         self.settling = Settling()
 
@@ -40,6 +40,7 @@ class Teller:
             for word, emission in self.settling.settled(caption)
         ]  # fmt: skip
         at, self.told = self.told, len(caption.stable)
+        ends, self.ends = list(caption.ends[self.ends :]), len(caption.ends)
         return {"type": "caption", "at": at, "stable": caption.stable[at:], "provisional": caption.provisional,
-                "words": words, "seconds": round(caption.seconds, 3), "compute_ms": round(1e3 * (now - self.at), 3),
-                "ended": caption.ended}  # fmt: skip
+                "ends": ends, "words": words, "seconds": round(caption.seconds, 3),
+                "compute_ms": round(1e3 * (now - self.at), 3), "ended": caption.ended}  # fmt: skip

@@ -5,11 +5,10 @@ from lamina.speech.decode.arpa import NGram
 from lamina.speech.decode.beam import PrefixBeam
 from lamina.speech.decode.best_path import BestPath
 from lamina.speech.decode.decoder import Decoder, DecoderState, Label
-from lamina.speech.decode.endpoint import PAUSE, Endpoint
 from lamina.speech.decode.fusion import Fusion
 from lamina.speech.decode.words import Word, words
 
 __all__ = [
-    "PAUSE", "BestPath", "Decoder", "DecoderState", "Endpoint", "Fusion", "Label", "NGram", "PrefixBeam", "Word",
+    "BestPath", "Decoder", "DecoderState", "Fusion", "Label", "NGram", "PrefixBeam", "Word",
     "align", "words",
 ]  # fmt: skip

@@ -83,6 +83,9 @@ class PrefixBeam(Decoder):
         beam = _kernels().Beam(*_arrays(state))
         return self._traced(beam, beam.live[0])
 
+    def settled(self, state: DecoderState) -> int:
+        return int(_kernels().first(_kernels().Beam(*_arrays(state))))
+
     def finish(self, state: DecoderState) -> list[Label]:
         beam = _kernels().Beam(*_arrays(state))
         return self._traced(beam, _kernels().best(beam, self._tables))

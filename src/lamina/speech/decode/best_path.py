@@ -57,5 +57,9 @@ class BestPath(Decoder):
         _, last, first, frames = state["heard"].tolist()
         return [Label(last, first, min(float(state["confidence"]), 1.0), frames)] if last else []
 
+    def settled(self, state: DecoderState) -> int:
+        t, last, first, _ = state["heard"].tolist()
+        return int(first if last else t)
+
     def finish(self, state: DecoderState) -> list[Label]:
         return self.pending(state)

@@ -55,6 +55,10 @@ class Decoder(ABC):
         """The likeliest labels behind the final ones."""
 
     @abstractmethod
+    def settled(self, state: DecoderState) -> int:
+        """A frame before which no label lies that is not final yet, nor will."""
+
+    @abstractmethod
     def finish(self, state: DecoderState) -> list[Label]:
         """The labels behind the final ones, if no frame follows."""
 

@@ -13,7 +13,7 @@ import numpy as np
 from lamina.speech.decode.compiled import compiled
 from lamina.speech.decode.fusion_kernels import close, extend
 
-__all__ = ["Beam", "best", "search", "trace"]
+__all__ = ["Beam", "best", "first", "search", "trace"]
 
 # columns of nodes
 PARENT, LABEL, FIRST, NEXT, FRAME, PLACE_IN_BEAM, CONTEXT, PLACE = range(8)
@@ -298,6 +298,17 @@ def best(beam, tables):
         if score > most:
             node, most = live[k], score
     return node
+
+
+@compiled
+def first(beam):
+    """The first frame that a node behind the committed prefix names, or the one to come."""
+    nodes, at = beam.nodes, beam.at
+    frame = at[TIME]
+    for node in range(len(nodes)):
+        if nodes[node, PLACE_IN_BEAM] != FREED and node != at[ROOT]:
+            frame = min(frame, nodes[node, FRAME])
+    return frame
 
 
 @compiled

@@ -15,14 +15,11 @@ class Stream {
     this.computed = [];
     this.emitted = [];
     this.ending = this.told = this.taken = false;
-    this.stable = document.createTextNode("");
     this.gap = document.createTextNode("");
     this.provisional = document.createElement("span");
     this.provisional.className = "provisional";
-    this.line = document.createElement("p");
-    this.line.append(this.stable, this.gap, this.provisional);
     $("hint")?.remove();
-    $("captions").append(this.line);
+    this.begin();
     const token = $("token").value || new URLSearchParams(location.hash.slice(1)).get("token");
     this.socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/listen`);
     this.socket.onopen = () => {
@@ -32,6 +29,20 @@ class Stream {
     this.socket.onmessage = ({data}) => this[JSON.parse(data).type]?.(JSON.parse(data));
     this.socket.onclose = () => this.closed();
     this.opened = new Promise((then) => { this.isReady = then; });
+  }
+
+  /* A line for an utterance. */
+  begin() {
+    this.stable = document.createTextNode("");
+    this.line = document.createElement("p");
+    this.line.append(this.stable, this.gap, this.provisional);
+    $("captions").append(this.line);
+    this.over = false;
+  }
+
+  write(text) {
+    if (this.over && text.trim()) this.begin();
+    this.stable.appendData(this.stable.data ? text : text.trimStart());
   }
 
   say(message) {
@@ -56,8 +67,15 @@ class Stream {
 
   caption(message) {
     const box = $("captions"), low = box.scrollHeight - box.scrollTop - box.clientHeight < 48;
-    if (message.stable) this.stable.appendData(message.stable);  // message.at is where it ends, in code points
+    const points = [...message.stable];  // message.at and message.ends count code points
+    let from = 0;
+    for (const end of message.ends) {
+      this.write(points.slice(from, from = end - message.at).join(""));
+      this.over = true;
+    }
+    if (from < points.length) this.write(points.slice(from).join(""));
     const [, gap, provisional] = /^(\s*)(.*)$/s.exec(message.provisional);
+    if (this.over && provisional) this.begin();
     if (gap !== this.gap.data) this.gap.data = gap;
     if (provisional !== this.provisional.textContent) this.provisional.textContent = provisional;
     if (low) box.scrollTop = box.scrollHeight;
