@@ -22,6 +22,7 @@ from lamina.deploy.serve.meters import Meters
 from lamina.deploy.serve.protocol import Hello
 from lamina.speech import Listeners, Recogniser
 from lamina.speech.decode import BestPath
+from lamina.speech.listeners import Caption
 from lamina.train import Order, train_run
 from recogniser_parts import RATE, random_run, sound
 from serve_parts import TOKEN, Client, emptied, heard, pcm, run, server
@@ -237,7 +238,7 @@ def test_a_client_that_takes_nothing_is_closed(monkeypatch):
         one = session.Session(app, Deaf())
         for i in range(1000):
             last = ended and i == 999
-            one.teller.see(SimpleNamespace(stable="a" * i, provisional="", words=(), ended=last, seconds=i / 25), i)
+            one.teller.see(Caption("a" * i, "", (), last, i / 25), i)
         one.news.set()
         await one._write()
         return one
@@ -264,7 +265,7 @@ def test_a_client_that_takes_all_but_the_close_is_left(monkeypatch):
     async def wait():
         app = SimpleNamespace(limits=Limits(), meters=Meters(), engine=None)
         one = session.Session(app, Open())
-        one.teller.see(SimpleNamespace(stable="a", provisional="", words=(), ended=True, seconds=1.0), 0.0)
+        one.teller.see(Caption("a", "", (), True, 1.0), 0.0)
         one.news.set()
         await one._write()
         return one

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +15,8 @@ from lamina.deploy.serve.protocol import Problem
 from lamina.deploy.serve.seal import Saved, key_of, opened, sealed
 from lamina.deploy.serve.sound import samples
 from lamina.deploy.serve.teller import Teller
+from lamina.speech.decode import Word
+from lamina.speech.listeners import Caption
 from recogniser_parts import sound
 from serve_parts import TOKEN
 
@@ -100,8 +101,7 @@ def test_a_name_of_megabytes_is_compared_by_its_beginning(monkeypatch):
 
 
 def caption(stable, provisional, words, seconds, ended=False, ends=()):
-    made = tuple(SimpleNamespace(text=w, start=e - 0.2, end=e, confidence=0.5) for w, e in words)
-    return SimpleNamespace(stable=stable, provisional=provisional, words=made, seconds=seconds, ended=ended, ends=ends)
+    return Caption(stable, provisional, tuple(Word(w, e - 0.2, e, 0.5) for w, e in words), ended, seconds, ends)
 
 
 def test_messages_hold_what_is_new_and_each_word_once():
