@@ -15,7 +15,7 @@ from lamina.deploy.serve.protocol import Hello, Problem, encoded
 from lamina.deploy.serve.seal import Saved, opened, sealed
 from lamina.speech import Listeners, Recogniser
 from recogniser_parts import RATE, random_run, sound
-from serve_parts import TOKEN, pcm
+from serve_parts import TOKEN, heard, pcm
 
 BLOCK = 320
 
@@ -77,6 +77,35 @@ def test_a_resampled_message_is_answered_when_it_makes_a_block_whole(recogniser)
             steps.append(round(answer.caption.seconds * RATE) // BLOCK)
     assert steps == sorted(set(steps))
     assert 10 < len(steps) < len(x) // 1920
+
+
+def test_a_tick_is_one_step(recogniser):
+    """What a stream has beyond the others' blocks waits for the next; a stream alone hears all it has."""
+    ticks, x = Ticks(recogniser), sound(1)
+    steps, listeners = [], ticks.engine.listeners
+    inner = listeners.layer.step_rows
+
+    def counted(y, state, rows):
+        steps.append((y.values.shape[1] // BLOCK, rows.tolist()))
+        return inner(y, state, rows)
+
+    listeners.layer.step_rows = counted
+    try:
+        one, two = ticks.stream()[0], ticks.stream()[0]
+        first = [message(x[:BLOCK], 1.0), message(x[BLOCK : 3 * BLOCK + 7], 2.0)]
+        found = ticks.tick((one, first, None), (two, [message(x[: BLOCK + 9], 3.0)], None))
+        assert [(found[s].at, found[s].caption.seconds) for s in (one, two)] == [(1.0, 0.04), (3.0, 0.041125)]
+        assert list(ticks.engine.busy) == [one]
+        found = ticks.tick((one, [], None))
+        assert (found[one].at, round(found[one].caption.seconds * RATE)) == (2.0, 3 * BLOCK + 7)
+        assert steps == [(1, [0, 1]), (2, [0])]
+        more = [message(x[3 * BLOCK + 7 : 5 * BLOCK], 4.0), message(x[5 * BLOCK : 6 * BLOCK], 5.0)]
+        found = ticks.engine._tick([(one, more, "end"), (two, [message(x[BLOCK + 9 : 2 * BLOCK], 6.0)], None)])
+        assert [answer.caption.seconds for stream, answer in found if stream is one] == [0.16, 0.24]
+        text = recogniser.transcribe(heard(pcm(x[: 6 * BLOCK]))).text
+        assert found[-1][1].caption.stable == text
+    finally:
+        del listeners.layer.step_rows
 
 
 def test_what_is_no_sound_fails_for_its_stream_alone(recogniser):

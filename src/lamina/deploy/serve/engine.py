@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from time import perf_counter, sleep
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ __all__ = ["Answer", "Engine", "Heard", "Ready", "SavedStream", "Stream"]
 
 log = logging.getLogger("lamina.serve")
 TURN = 0.2  # seconds of a stream's sound in one tick: who sends a file does not make the others wait for all of it
-REST = 0.01  # seconds at most between two ticks, twice what the last one took: more rows gather, and all else gets on
+REST = 0.003  # seconds at most between two ticks, twice what the last one took: more rows gather, and all else gets on
 Ask = Literal["join", "save", "end", "leave"]
 
 
@@ -76,10 +77,23 @@ class Stream:
     waiting: float = 0.0  # seconds of sound in the inbox
     row: int | None = None
     resampler: Any = None
+    ready: deque[tuple[Samples, float]] = field(default_factory=deque)  # at the model's rate, and when they had come
     over: bool = False
 
+    def take(self, n: float = inf) -> tuple[Samples, float | None]:
+        """The next n samples that are ready, and when the last had come; all, and None, where there are fewer."""
+        taken, at = [np.zeros(0, np.float32)], None
+        while self.ready and n > 0:
+            piece, at = self.ready.popleft()
+            if len(piece) > n:
+                self.ready.appendleft((piece[int(n) :], at))
+                piece = piece[: int(n)]
+            taken.append(piece)
+            n -= len(piece)
+        return np.concatenate(taken), None if n > 0 else at
 
-_Came = tuple[Stream, Tensor, float | None]  # samples of a tick, and `at` of Heard if they make a block whole
+
+_Came = tuple[Stream, Tensor, float | None]  # samples of a step, and `at` of Heard if they make a block whole
 
 
 class Engine:
@@ -94,7 +108,7 @@ class Engine:
 
     def __init__(self, listeners: Listeners, meters: Meters, token: str | None = None) -> None:
         self.listeners, self.meters, self.key = listeners, meters, key_of(token)
-        self.rate = listeners.recogniser.rate
+        self.rate, self.block = listeners.recogniser.rate, listeners.spec.block
         self.wake = threading.Condition()
         self.busy: dict[Stream, None] = {}  # in the order of their first item
         self.ending = False
@@ -158,7 +172,7 @@ class Engine:
         sounds: list[Sound] = []
         ask: Ask | None = None
         inbox, turn = stream.inbox, 0.0
-        while inbox and ask is None and turn < TURN:
+        while inbox and ask is None and turn < TURN and not stream.ready:
             item = inbox.popleft()
             if isinstance(item, Sound):
                 sounds.append(item)
@@ -172,31 +186,45 @@ class Engine:
 
     def _tick(self, work: list[tuple[Stream, list[Sound], Ask | None]]) -> list[tuple[Stream, Answer]]:
         answers: list[tuple[Stream, Answer]] = []
-        came: dict[int, _Came] = {}
         for stream, sounds, _ in work:
             if sounds and not stream.over:
-                answers += self._guarded(stream, self._heard, sounds, came)
-        answers += self._push(came)
+                answers += self._guarded(stream, self._heard, sounds)
+        answers += self._push([stream for stream, *_ in work])
         for stream, _, ask in work:
             if ask is not None and not stream.over:
                 answers += self._guarded(stream, self._asked, ask)
         return answers
 
-    def _heard(self, stream: Stream, sounds: list[Sound], came: dict[int, _Came]) -> list[Any]:
-        """Puts a turn's samples at the model's rate among those that came."""
-        assert stream.row is not None
-        pieces: list[Samples] = []
-        at, short = None, self.listeners.short(stream.row)
+    def _heard(self, stream: Stream, sounds: list[Sound]) -> list[Any]:
         for one in sounds:
-            pieces.append(stream.resampler.push(sound.samples(one.data, stream.hello.format)))
-            short -= len(pieces[-1])
-            if short <= 0 and at is None:
-                at = one.at
-        came[stream.row] = stream, torch.from_numpy(pieces[0] if len(pieces) == 1 else np.concatenate(pieces)), at
+            stream.ready.append((stream.resampler.push(sound.samples(one.data, stream.hello.format)), one.at))
         return []
 
-    def _push(self, came: dict[int, _Came]) -> list[tuple[Stream, Answer]]:
-        """The captions of rows that were stepped. What is no sound fails for its stream, and the others hear theirs."""
+    def _push(self, streams: list[Stream]) -> list[tuple[Stream, Answer]]:
+        """The captions of rows that were stepped, in one step: of as many blocks as each has that has any. A resampler
+        gives several at once, which wait for the next tick: a step of a few rows takes nearly as long as one of many.
+        """
+        blocks = {stream: self._blocks(stream) for stream in streams if stream.ready and not stream.over}
+        step = min((n for n in blocks.values() if n), default=0)
+        came: dict[int, _Came] = {}
+        for stream, n in blocks.items():
+            assert stream.row is not None
+            first, at = stream.take(self.listeners.short(stream.row))
+            more, _ = stream.take((step - 1) * self.block if n > step else inf)
+            came[stream.row] = stream, torch.from_numpy(np.concatenate([first, more])), at
+            if stream.ready:
+                with self.wake:
+                    self.busy[stream] = None
+        return self._stepped(came)
+
+    def _blocks(self, stream: Stream) -> int:
+        """How many the samples that are ready make whole."""
+        assert stream.row is not None
+        beyond = sum(len(piece) for piece, _ in stream.ready) - self.listeners.short(stream.row)
+        return 1 + beyond // self.block if beyond >= 0 else 0
+
+    def _stepped(self, came: dict[int, _Came]) -> list[tuple[Stream, Answer]]:
+        """The captions of a step. What is no sound fails for its stream, and the others hear theirs."""
         failed: list[tuple[Stream, Answer]] = []
         while came:
             try:
@@ -222,15 +250,17 @@ class Engine:
         if ask == "leave":
             self._leave(stream)
             return []
+        at = perf_counter()
+        if ask == "end":
+            stream.ready.append((stream.resampler.finish(), at))
+        answers = self._push([stream])
+        if stream.over:
+            return answers
         assert stream.row is not None
         if ask == "save":
             r = stream.resampler
             saved = Saved(self.listeners.save(stream.row), r.rate, r.heard, r.given, r.tail)
-            return [(stream, SavedStream(sealed(saved, self.key), r.heard))]
-        at = perf_counter()
-        rest = torch.from_numpy(stream.resampler.finish())
-        if len(rest):
-            self.listeners.push({stream.row: rest})
+            return [*answers, (stream, SavedStream(sealed(saved, self.key), r.heard))]
         caption = self.listeners.finish(stream.row)
         self._leave(stream)
         return [(stream, Heard(caption, at))]
@@ -264,8 +294,6 @@ class Engine:
             return work(stream, *more)
         except Problem as problem:
             return self._failed(stream, problem)
-        except NoSound as error:  # the resampler's rest, at the end
-            return self._failed(stream, Problem("samples", error.what))
         except UserError as error:  # the listeners' own: a stream of another recogniser
             return self._failed(stream, Problem("resume", str(error)))
         except Exception as error:
