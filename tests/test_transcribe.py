@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from lamina.cli import main
+from lamina.cli._decoder import decoder_of
 from lamina.cli._sounds import until_interrupted
 from lamina.cli.stream import CLEAR, DIM, PLAIN
 from lamina.core import Seq, UserError
@@ -95,6 +96,12 @@ def test_all_ways_to_a_text_are_one(
     assert facts["seconds"] == 5.0
     assert facts["algorithmic_ms"] == 40.0
     assert facts["emission_p50_ms"] > 0
+
+
+def test_a_beam_decides_within_a_second(recogniser: Recogniser) -> None:
+    assert recogniser.seconds == 0.04
+    assert decoder_of(recogniser, 8, None, None).wait == 25
+    assert decoder_of(recogniser, None, None, "abc").wait == 25
 
 
 def test_a_pause_begins_another_line(

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BEAM", "HOT", "LM", "decoder_of"]
 
-BEAM = "Hypotheses of a beam search; default the best path, or 32 with --lm or --hot."
+BEAM = "Hypotheses of a beam search, decided within 1 s; default the best path, or 32 with --lm or --hot."
 LM = "A language model of words, in ARPA's format."
 HOT = "Words that are likelier than the recogniser knows, comma-separated."
 WIDE = 32
+WAIT = 1.0  # seconds at most until a word is settled
 
 
 def decoder_of(recogniser: Recogniser, beam: int | None, lm: Path | None, hot: str | None) -> Decoder:
@@ -28,4 +29,5 @@ def decoder_of(recogniser: Recogniser, beam: int | None, lm: Path | None, hot: s
     if beam is not None and beam < 1:
         raise UserError(f"--beam {beam}: it must be at least 1")
     fusion = Fusion(recogniser.units, NGram.read(lm) if lm else None, hot=words) if lm or words else None
-    return PrefixBeam(1 + len(recogniser.units.pieces), beam or WIDE, fusion=fusion)
+    wait = max(1, round(WAIT / recogniser.seconds))
+    return PrefixBeam(1 + len(recogniser.units.pieces), beam or WIDE, fusion=fusion, wait=wait)
