@@ -228,7 +228,8 @@ LINES = [
     ("train bert reviews.tsv --from told --set d_model=8", "d_model=8: told has d_model=32; leave it out"),
     (
         "train bert reviews.tsv --from digits",
-        "digits: its gru was not trained on words; give one of mlm, a BERT or a wav2vec2",
+        "digits: its gru was trained neither on words nor on sounds; give a run of `lamina pretrain` or of mlm, a BERT "
+        "or a wav2vec2",
     ),
     ("train bert none.tsv", "none.tsv: no such file; give a .tsv, .csv, .jsonl with a text and a label a row"),
     ("train bert one.csv", "one.csv: row 2 has one column; give it a text and a label, divided by a comma"),

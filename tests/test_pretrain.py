@@ -197,7 +197,7 @@ def test_runs_become_folders_of_transformers(pretrained: Path, manifest: Path, t
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["lstm", "espeak_strings"], "lstm: learns nothing from speech without its text; these do: wav2vec2"),
+        (["mlp", "espeak_strings"], "mlp: hears no sounds; pretrain wav2vec2, or a structure of frames"),
         (["wav2vec2", "nowhere"], "unknown set of speech 'nowhere'"),
         (["wav2vec2", "{}/sounds", "--set", "n_code=3"], "did you mean 'n_codes'"),
         (["wav2vec2", "{}/sounds", "--seconds", "0.2"], "seconds=0.2: pieces take 1 s at least"),

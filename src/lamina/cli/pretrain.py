@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def pretrain(
-    model: Annotated[str, typer.Argument(help="wav2vec2.")],
+    model: Annotated[str, typer.Argument(help="wav2vec2, or any structure that hears frames, such as conformer.")],
     data: Annotated[
         list[str],
         typer.Argument(
@@ -44,10 +44,13 @@ def pretrain(
 ) -> None:
     """Pretrain on speech without its text.
 
-    Spans of each sound are masked, and the code of what stood there is told from those of other frames. The run folder
-    is one of lamina train's; the same command goes on with a run that was interrupted.
+    Spans of each sound are masked, and the code of what stood there is told from those of other frames. wav2vec2 hears
+    samples, other structures the frames of 40 ms that lamina train gives them. The run folder is one of lamina train's;
+    the same command goes on with a run that was interrupted.
 
     lamina pretrain wav2vec2 my/recordings
+
+    lamina pretrain attention_lstm my/recordings --set left=64
 
     lamina pretrain wav2vec2 librispeech_unlabelled speechocean762 --steps 20000 --set d_model=256
 
@@ -60,13 +63,13 @@ def pretrain(
     from lamina.train import Order, train_run
 
     row = models.find(model)
-    if row.view != "waveform":
-        known = ", ".join(name for name, one in models.MODELS.items() if one.view == "waveform")
-        raise UserError(f"{row.name}: learns nothing from speech without its text; these do: {known}")
+    if row.view not in ("waveform", "sequence"):
+        raise UserError(f"{row.name}: hears no sounds; pretrain wav2vec2, or a structure of frames such as conformer")
     for one in data:
         if "+" in (str(Path(one).resolve()) if Path(one).exists() else one):
             raise UserError(f"{one}: + joins the sources; give them one by one, and call no path or option by it")
-    name = f"unlabelled:{'+'.join(data)},seconds={seconds:g}"
+    kind = "unlabelled" if row.view == "waveform" else "unlabelled_frames"
+    name = f"{kind}:{'+'.join(data)},seconds={seconds:g}"
     dataset = sets.load(name)
     order = Order(row.name, keys_of(key or []), sets.where(name), steps, lr, seed, batch_size)
     folder = out or Path("runs") / f"pretrain-{row.name}-{'+'.join(Path(one).stem for one in data)}"

@@ -31,7 +31,7 @@ from lamina.data.speech import from_hub, from_source
 from lamina.data.synthetic import AddingBatches, adding
 from lamina.data.text import text, text_file
 from lamina.data.tracking import modular, parity
-from lamina.data.unlabelled import PREFIX, SHARED, split_name, unlabelled
+from lamina.data.unlabelled import FRAMES, PREFIX, SHARED, split_name, unlabelled
 from lamina.data.view import CannotTake, View, view
 from lamina.data.vocabulary import Vocabulary
 
@@ -83,10 +83,11 @@ def load(name: str, vocabulary: Vocabulary | None = None) -> DataSet:
 
     A name may carry options: "mqar:pairs=16,length=128", "mlm:FILE.txt,length=64"; the data set's own name spells them
     in one way. vocabulary: of words, where the data set is not to learn its own. "samples:NAME" is a set of speech as
-    its samples, "unlabelled:A+B" the samples of several without their texts. Raises UserError for an unknown name
-    or option (with the nearest right one), for missing files and for data nobody can train on.
+    its samples, "unlabelled:A+B" the samples of several without their texts, "unlabelled_frames:A+B" their frames.
+    Raises UserError for an unknown name or option (with the nearest right one), for missing files and for data nobody
+    can train on.
     """
-    if name.startswith(PREFIX):
+    if name.startswith((PREFIX, FRAMES)):
         return check(unlabelled(name, lambda one: load(f"{SAMPLES}{one}")))
     if name.startswith(SAMPLES):
         return check(_samples(name.removeprefix(SAMPLES)))
@@ -120,7 +121,7 @@ def _samples(name: str) -> DataSet:
 
 def seen_by(view: str, name: str) -> str:
     """The name of a data set as a structure of that view takes it: of speech its samples, where it hears samples."""
-    if view != "waveform" or name.startswith((PREFIX, SAMPLES)):
+    if view != "waveform" or name.startswith((PREFIX, FRAMES, SAMPLES)):
         return name
     return f"{SAMPLES}{name}"
 
@@ -129,10 +130,10 @@ def where(name: str) -> str:
     """The name by which other processes and later commands find the same data: a file by its whole path."""
     if name.startswith(SAMPLES):
         return f"{SAMPLES}{where(name.removeprefix(SAMPLES))}"
-    if name.startswith(PREFIX):
+    if name.startswith((PREFIX, FRAMES)):
         sources, seconds = split_name(name)
         paths = [_here(one) if Path(one).exists() or one in SHARED else where(one) for one in sources]
-        return f"{PREFIX}{'+'.join(paths)},seconds={seconds:g}"
+        return f"{name.partition(':')[0]}:{'+'.join(paths)},seconds={seconds:g}"
     path, name = _file(name)
     if path and not name:
         return str(Path(path).resolve())

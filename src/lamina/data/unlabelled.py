@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from lamina.core.config import UserError
 from lamina.data.audio import resampled
 from lamina.data.dataset import FULL, DataSet, Split
+from lamina.data.features import Features
 from lamina.data.manifest import PARTS, Utterance, parted
 from lamina.data.problems import Problems
 from lamina.data.ragged import Ragged
@@ -18,16 +20,17 @@ from lamina.data.shared import shared
 from lamina.data.sounds import pieces, whole
 from lamina.data.source import HUB, lowest, read_source
 
-__all__ = ["PREFIX", "SHARED", "split_name", "unlabelled"]
+__all__ = ["FRAMES", "PREFIX", "SHARED", "split_name", "unlabelled"]
 
-PREFIX = "unlabelled:"
+PREFIX, FRAMES = "unlabelled:", "unlabelled_frames:"
 SHARED = {"librispeech_unlabelled": "librispeech_unlabelled/manifest.jsonl"}  # one utterance of each of 251 speakers
 SECONDS, SHORTEST = 8.0, 1.0  # of a piece
 Parts = dict[str, Iterable[Tensor]]  # read one by one: hours of samples are held once, as 16 bit
 
 
 def unlabelled(name: str, known: Callable[[str], DataSet]) -> DataSet:
-    """ "unlabelled:A+B,seconds=8": the sounds of A and of B, in pieces of at most so many seconds, without a label.
+    """ "unlabelled:A+B,seconds=8": the sounds of A and of B, in pieces of at most so many seconds, without a label;
+    "unlabelled_frames:A+B,seconds=8" as the frames that other sets of speech give (`Features`).
 
     A source is a folder, a manifest FILE.jsonl or a set hub:ORG/NAME (`read_source`), whose texts are left unread; the
     name librispeech_unlabelled (below $LAMINA_DATA); or any set of speech by its name, whose parts stay what they are;
@@ -38,25 +41,30 @@ def unlabelled(name: str, known: Callable[[str], DataSet]) -> DataSet:
     problems = Problems(name)
     found = [_source(source, known, problems) for source in sources]
     rate = min(rate for _, rate in found)
+    features = Features(rate) if name.startswith(FRAMES) else None
     parts: dict[str, list[Tensor]] = {}
     for part in PARTS:
         sounds = (resampled(sound, own, rate) for of, own in found for sound in of[part])
-        parts[part] = whole(pieces(sounds, round(seconds * rate), round(SHORTEST * rate)))
+        parts[part] = (features or whole)(pieces(sounds, round(seconds * rate), round(SHORTEST * rate)))
     problems.told()
     for part, rows in parts.items():
         if not rows:
             raise UserError(f"{name}: {part}: no sound of a second or more; give more of them, or longer ones")
-    minutes = sum(len(row) for rows in parts.values() for row in rows) / rate / 60
+    each = features.seconds if features else 1 / rate
+    minutes = sum(len(row) for rows in parts.values() for row in rows) * each / 60
     source = f"{' and '.join(Path(s).name for s in sources)}: {minutes:.0f} min in pieces, at {rate} Hz, without text"
-    splits = [Split(x := Ragged(parts[part]), torch.zeros(len(x), dtype=torch.int64), x.lengths) for part in PARTS]
-    return DataSet(name, "samples", "contrastive", *splits, source, n_classes=1, rate=rate)
+    longest = max(len(row) for rows in parts.values() for row in rows)
+    held = [Ragged(parts[part], longest) for part in PARTS]
+    splits = [Split(x, torch.zeros(len(x), dtype=torch.int64), x.lengths) for x in held]
+    kind: Literal["audio", "samples"] = "audio" if features else "samples"
+    return DataSet(name, kind, "contrastive", *splits, source, n_classes=1, rate=rate, features=features)
 
 
 def split_name(name: str) -> tuple[list[str], float]:
     """The sources of such a name, and the seconds of a piece at most."""
-    rest, comma, last = name.removeprefix(PREFIX).rpartition(",seconds=")
+    rest, comma, last = name.partition(":")[2].rpartition(",seconds=")
     if not comma:
-        rest, last = name.removeprefix(PREFIX), str(SECONDS)
+        rest, last = name.partition(":")[2], str(SECONDS)
     try:
         seconds = float(last)
     except ValueError:

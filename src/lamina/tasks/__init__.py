@@ -18,6 +18,7 @@ from lamina.tasks.average import Averaged
 from lamina.tasks.classify import Classify
 from lamina.tasks.companion import DeeplySupervised, companion_paths
 from lamina.tasks.contrastive import Contrastive
+from lamina.tasks.contrastive_frames import ContrastiveFrames
 from lamina.tasks.ctc import Ctc, fits
 from lamina.tasks.denoise import Denoise
 from lamina.tasks.generate import Writer
@@ -30,15 +31,15 @@ from lamina.tasks.task import Batch, Metric, Task
 from lamina.tasks.translate import Translate
 
 __all__ = [
-    "TASKS", "Adversarial", "Answer", "Averaged", "Batch", "Classify", "Contrastive", "Ctc", "DeeplySupervised",
-    "Denoise", "LanguageModel", "MaskedLM", "Metric", "Regress", "Span", "Task", "Teller", "Translate", "Writer",
-    "divided", "make", "search",
+    "TASKS", "Adversarial", "Answer", "Averaged", "Batch", "Classify", "Contrastive", "ContrastiveFrames", "Ctc",
+    "DeeplySupervised", "Denoise", "LanguageModel", "MaskedLM", "Metric", "Regress", "Span", "Task", "Teller",
+    "Translate", "Writer", "divided", "make", "search",
 ]  # fmt: skip
 
 TASKS: dict[str, type[Task]] = {
     "classify": Classify, "regress": Regress, "answer": Answer, "lm": LanguageModel, "mlm": MaskedLM,
     "span": Span, "translate": Translate, "ctc": Ctc, "denoise": Denoise, "adversarial": Adversarial,
-    "contrastive": Contrastive,
+    "contrastive": Contrastive, "contrastive_frames": ContrastiveFrames,
 }  # fmt: skip
 
 
@@ -69,6 +70,10 @@ def make(
         fits(dataset, model)
     if asked == "contrastive" and not isinstance(model, Wav2Vec2):
         raise CannotTake(f"masks no samples; {dataset.name} asks for what is masked")
+    if asked == "contrastive_frames":
+        if entry.view != "sequence" or not isinstance(model, Layer):
+            raise CannotTake(f"gives one answer an example; {dataset.name} asks for what is masked")
+        _keeps_time(dataset, model)
     if dataset.task in ("denoise", "adversarial"):
         if entry.view != "sequence" or not isinstance(model, Layer):
             what = "the noise in each frame" if dataset.task == "denoise" else "all frames of new ones"
@@ -102,6 +107,8 @@ def divided(keys: dict[str, Any], dataset: DataSet, entry: Any) -> tuple[dict[st
 
 def _asked(dataset: DataSet, entry: Entry) -> str:
     """The name of the task: the model's own, or the data set's."""
+    if dataset.task == "contrastive" and dataset.kind == "audio":
+        return "contrastive_frames"
     return getattr(entry, "task", None) or dataset.task
 
 

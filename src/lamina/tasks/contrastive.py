@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from lamina.core import Config, Layer, Seq
 from lamina.data import CannotTake, DataSet, View
+from lamina.layers import SpanMask
 from lamina.layers.quantizer import perplexity
 from lamina.models.wav2vec2 import Contrast, Wav2Vec2
 from lamina.tasks.task import Batch, Metric, Task
@@ -88,31 +89,48 @@ class Contrastive(Task):
         super().__init__(view, backbone, n_out, own_head=own_head, taps=taps)
         self.head = None
         self.keys = found = keys or ContrastKeys()
-        net = cast(Wav2Vec2, backbone)
-        self.contrast = Contrast(net.d_heard, cast(int, net.d_out), found.d_code, found.n_groups, found.n_codes,
-                                 found.d_told)  # fmt: skip
+        d_out = cast(int, backbone.d_out)
+        self.contrast = Contrast(self.d_heard, d_out, found.d_code, found.n_groups, found.n_codes, found.d_told)
         self.register_buffer("used", torch.full((found.n_groups, found.n_codes), 1 / found.n_codes))
+
+    @property
+    def d_heard(self) -> int:
+        """The width of what is heard at a frame."""
+        return cast(Wav2Vec2, self.backbone).d_heard
+
+    @property
+    def mask(self) -> SpanMask:
+        """What hides spans of frames."""
+        return cast(Wav2Vec2, self.backbone).mask
+
+    def hear(self, batch: Batch) -> Seq:
+        """What is heard at each frame, before it is related to others: [B,T',d_heard]."""
+        x = cast(Seq, self.view(batch["x"], batch.get("lengths")))
+        return cast(Wav2Vec2, self.backbone).hear(cast(Layer, self.stem)(x))
+
+    def relate(self, z: Seq, hidden: Tensor) -> Seq:
+        """The frames related to each other, those at `hidden` [B,T'] told by the rest: [B,T',d_out]."""
+        return cast(Wav2Vec2, self.backbone).relate(z, hidden)
 
     def identity(self) -> dict[str, Any]:
         return {"contrast": self.keys.model_dump(mode="json")}
 
     def meet(self, dataset: DataSet) -> None:
-        net = cast(Wav2Vec2, self.backbone)
+        net, of = cast(Layer, self.backbone), "samples" if dataset.kind == "samples" else "frames"
         for part in (dataset.train, dataset.dev, dataset.test):
             shortest = dataset.shape[0] if part.lengths is None else int(part.lengths.min())
-            if net.frames(shortest) <= net.mask.span:
+            if net.frames(shortest) <= self.mask.span:
                 raise CannotTake(
-                    f"gives {net.frames(shortest)} frames for {dataset.name}'s shortest sound of {shortest:,} samples, "
-                    f"of which a span of {net.mask.span} is to be masked; leave it out, or set span"
+                    f"gives {net.frames(shortest)} frames for {dataset.name}'s shortest sound of {shortest:,} {of}, "
+                    f"of which a span of {self.mask.span} is to be masked; leave it out, or set span"
                 )
 
     def forward(self, batch: Batch) -> Told:  # type: ignore[override]
-        net, keys = cast(Wav2Vec2, self.backbone), self.keys
-        z = net.hear(cast(Layer, self.stem)(cast(Seq, self.view(batch["x"], batch.get("lengths")))))
+        keys, z = self.keys, self.hear(batch)
         seed = None if self.training else SEED
-        drawn = net.mask.draw(z.lengths().tolist(), z.mask.shape[1], least=2, seed=seed)
+        drawn = self.mask.draw(z.lengths().tolist(), z.mask.shape[1], least=2, seed=seed)
         hidden = drawn.to(z.mask.device)
-        context = self.contrast.context(net.relate(z, hidden).values[hidden])
+        context = self.contrast.context(self.relate(z, hidden).values[hidden])
         quantizer = self.contrast.quantizer
         quantizer.temperature = keys.hottest * (keys.coldest / keys.hottest) ** self.done
         choice = quantizer.choose(z.values[hidden], noisy=self.training)

@@ -74,7 +74,7 @@ class Order:
             ema = row.ema if self.ema is None else self.ema
             task = Averaged(task, ema) if ema else task
         if self.start is not None:
-            Start.read(self.start).put(task, dataset.rate)
+            Start.read(self.start).put(task, dataset.rate, dataset.features)
         return task
 
     def alone(self) -> Order:

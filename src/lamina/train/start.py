@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lamina import models
 from lamina.core.config import Config, UserError
+from lamina.data.features import Features
 from lamina.data.vocabulary import Vocabulary
 from lamina.interop import Pretrained
 from lamina.interop import load as load_folder
@@ -21,7 +22,7 @@ from lamina.train.checkpoint import read_json
 
 __all__ = ["AROUND", "Start", "hold"]
 
-MASKS = ("mask", "span", "mask_channels")  # keys of wav2vec2 that no weight depends on
+FREE = ("dropout", "mask", "span", "mask_channels")  # keys that no weight depends on
 HEARING = ("wav2vec2", "wav2vec2-conformer")  # others' model_type of what hears samples
 STILL = 0.25  # of fine-tuning
 AROUND = "task.safetensors"  # of a run: what stands around the backbone
@@ -34,22 +35,26 @@ class Start:
     folder: Path
     model: str
     keys: dict[str, Any]
-    vocabulary: Vocabulary | None  # None where it hears samples
+    vocabulary: Vocabulary | None  # None where it hears sounds
     weights: dict[str, Tensor]  # "stem.<weight>" and "backbone.<weight>"
-    rate: int | None = None  # of those samples, where it is known
+    rate: int | None = None  # of those sounds, where it is known
+    features: dict[str, Any] | None = None  # of `Features`, where it hears frames
 
     @classmethod
     def read(cls, folder: str | Path) -> Start:
         """From a run that was trained on words, or a BERT in the Hugging Face layout with its tokenizer; from a run of
-        wav2vec2, or such a folder.
+        sounds, or a wav2vec2's folder.
         """
+        features = None
         folder = Path(folder)
         if "schema" in read_config(folder):
             backbone = models.load(folder)
             if not (folder / AROUND).is_file():
                 raise UserError(f"{folder}: holds no {AROUND}; give the folder that `lamina train` wrote")
             stem = {name: t for name, t in load_file(folder / AROUND).items() if name.startswith("stem.")}
-            rate = read_json(folder / "run.json").get("data", {}).get("rate")
+            data = read_json(folder / "run.json").get("data", {})
+            features = data.get("features")
+            rate = data.get("rate", features and features["rate"])
         else:
             found = _processor(folder)
             rate = found.get("sampling_rate")
@@ -61,16 +66,17 @@ class Start:
             (_, first), (_, body), *_ = pretrained.children_in_order()
             backbone = cast(nn.Module, body)
             stem = {f"stem.{name}": t for name, t in first.state_dict().items()}
-        hears = backbone.name == "wav2vec2"
+        hears = backbone.name == "wav2vec2" or features is not None
         if not hears and "stem.segments.weight" not in stem:
             raise UserError(
-                f"{folder}: its {backbone.name} was not trained on words; give one of mlm, a BERT or a wav2vec2"
+                f"{folder}: its {backbone.name} was trained neither on words nor on sounds; give a run of `lamina "
+                "pretrain` or of mlm, a BERT or a wav2vec2"
             )
         config = cast(Config, backbone.config)
         body_weights = {f"backbone.{name}": t for name, t in backbone.state_dict().items()}
         keys = config.model_dump(mode="json")
         words = None if hears else Vocabulary.read(folder)
-        return cls(folder, str(backbone.name), keys, words, stem | body_weights, rate)
+        return cls(folder, str(backbone.name), keys, words, stem | body_weights, rate, features)
 
     def agreed(self, model: str, keys: dict[str, Any]) -> dict[str, Any]:
         """Its keys, which are those of the new run, with those of the new task, which are checked with it
@@ -78,19 +84,23 @@ class Start:
         """
         if model != self.model:
             raise UserError(f"{self.folder}: holds a {self.model}, not a {model}; train that")
-        free = MASKS if self.model == "wav2vec2" else ()
         for key, value in keys.items():
-            if key in self.keys and self.keys[key] != value and key not in free:
+            if key in self.keys and self.keys[key] != value and key not in FREE:
                 raise UserError(f"{key}={value}: {self.folder} has {key}={self.keys[key]}; leave it out")
         return self.keys | keys
 
-    def put(self, task: Task, rate: int | None = None) -> None:
-        """Its weights into a task of the same structure and words, on sounds of that rate; the head stays as it is.
+    def put(self, task: Task, rate: int | None = None, features: Features | None = None) -> None:
+        """Its weights into a task of the same structure and words, on sounds of that rate, heard as those features; the
+        head stays as it is.
 
         What hears samples is held still (`hold`).
         """
         if rate != self.rate and None not in (rate, self.rate):
             raise UserError(f"{self.folder}: was trained at {self.rate} Hz, not {rate}; pretrain at that rate")
+        if self.features is not None and features is not None and self.features != asdict(features):
+            other = {key: value for key, value in asdict(features).items() if self.features[key] != value}
+            said = ", ".join(f"{key}={value}" for key, value in other.items())
+            raise UserError(f"{self.folder}: heard other features, not those with {said}; leave that out")
         mine = task.state_dict()
         for name, tensor in self.weights.items():
             if name not in mine or mine[name].shape != tensor.shape:
