@@ -21,6 +21,7 @@ from lamina.data.audio import resampled
 from lamina.data.digit_strings import RATE, WORDS, judged
 from lamina.data.espeak import Voice, say
 from lamina.train import Order, evaluate_run, load_run
+from sound_parts import write
 from speech_parts import tones
 
 
@@ -71,6 +72,25 @@ def test_other_structures_join_and_other_keys_do_not(tmp_path: Path) -> None:
     for model in ("gru", "lstm"):
         with pytest.raises(UserError, match=rf"holds another comparison \({model} {{}}, here {{'n_layers': 3}}\)"):
             compare_speech("tones", study(tones(tmp_path), models={model: {"n_layers": 3}}), 1, out)
+
+
+def test_a_row_after_pretraining_stands_beside_that_from_scratch(tmp_path: Path) -> None:
+    """It begins with the weights of that pretraining, whose time counts."""
+    write(tmp_path / "sounds", 30, 8000)
+    asked, out = study(tones(tmp_path), models={"gru": {}}), tmp_path / "out"
+    asked = replace(asked, unlabelled=f"unlabelled_frames:{tmp_path / 'sounds'}", first=2)
+    found = compare_speech("tones", asked, 1, out)
+    assert [row["model"] for row in found["rows"]] == ["gru", "gru, pretrained"]
+    assert found["rows"][0]["weights"] == found["rows"][1]["weights"]
+    trial = json.loads((out / "trials" / "gru-pretrained-0.json").read_text())
+    runs = [
+        json.loads((out / "trials" / f"gru-{kind}-0" / "run.json").read_text())
+        for kind in ("pretraining", "pretrained")
+    ]
+    assert trial["seconds"] == pytest.approx(sum(one["result"]["seconds"] for one in runs))
+    assert set(trial["pretraining"]) == {"accuracy", "chance", "code_perplexity", "code_share"}
+    assert runs[1]["order"]["start"] == str(out / "trials" / "gru-pretraining-0")
+    assert compare_speech("tones", asked, 1, out) == found
 
 
 def test_one_that_diverged_leaves_the_others_their_scores(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import cache, partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -25,6 +26,7 @@ from lamina.train.machine import environment
 
 __all__ = ["compare_speech"]
 
+FIRST_LR = 1e-3  # of pretraining
 Stage = Callable[[str, int, int], object]
 """What is being done, how much of it, of how much."""
 
@@ -43,8 +45,12 @@ def compare_speech(
     dataset = sets.load(study.data)
     with folder.claimed(fresh=fresh):
         _same(folder, {"study": name, **asdict(study), "digest": dataset.digest})
-        trials = [_trial(study, model, seed, dataset, folder, stage) for model in study.models for seed in range(seeds)]
-        rows = [_row(model, [t for t in trials if t["model"] == model]) for model in study.models]
+        unlabelled = cache(partial(sets.load, study.unlabelled))  # read where somebody is yet to learn from it
+        rows = []
+        for model in study.models:
+            for first in (None, unlabelled) if study.unlabelled else (None,):
+                trials = [_trial(study, model, seed, dataset, first, folder, stage) for seed in range(seeds)]
+                rows.append(_row(trials[0]["model"], trials))
         if study.peer:
             rows.append(_row(peer.NAME, [_peer(dataset, folder, stage)]))
         results = {
@@ -71,23 +77,45 @@ def _same(folder: Folder, asked: dict[str, Any]) -> None:
     folder.write("plan", {**found, "models": found["models"] | asked["models"]})
 
 
-def _trial(study: Study, model: str, seed: int, dataset: DataSet, folder: Folder, stage: Stage) -> dict[str, Any]:
-    """One training and its scores: those kept in the folder, or new ones."""
-    where = f"trials/{model}-{seed}"
+def _trial(
+    study: Study, model: str, seed: int, dataset: DataSet, first: Callable[[], DataSet] | None, folder: Folder,
+    stage: Stage,
+) -> dict[str, Any]:  # fmt: skip
+    """One training and its scores: those kept in the folder, or new ones. first: what it is pretrained on."""
+    where = f"trials/{model}{'-pretrained' if first else ''}-{seed}"
     found = folder.read(where)
     if found is not None:
         return found
     keys = solve(model, dataset, study.params, study.models[model]).required(model, study.params).keys
     order = Order(model, keys, sets.where(study.data), study.steps, study.lr, seed, study.batch_size)
-    words = f"{model}, seed {seed}"
+    before: dict[str, Any] = {}
+    if first:
+        before = _pretrained(study, order, first, folder, stage)
+        order = replace(order, start=before["run"])
+    name = f"{model}, pretrained" if first else model
+    words = f"{name}, seed {seed}"
     facts = train_run(order, dataset, folder.path / where, on_step=lambda step, _: stage(words, step, study.steps))
     result = facts["result"]
-    found = {"model": model, "seed": seed, "weights": result["params"], "seconds": result["seconds"],
-             "dev": result["dev"], "status": facts["status"], "scores": {}}  # fmt: skip
+    found = {"model": name, "seed": seed, "weights": result["params"], "dev": result["dev"], "status": facts["status"],
+             "seconds": result["seconds"] + before.get("seconds", 0.0), "scores": {}}  # fmt: skip
+    if before:
+        found["pretraining"] = before["told"]
     if facts["status"] == "done":
         found["scores"] = scores(load_run(folder.path / where, dataset).task, dataset)
     folder.write(where, found)
     return found
+
+
+def _pretrained(
+    study: Study, order: Order, first: Callable[[], DataSet], folder: Folder, stage: Stage
+) -> dict[str, Any]:  # fmt: skip
+    """The run folder of the same structure after the unlabelled speech, the seconds it took, and what it learned."""
+    run = folder.path / f"trials/{order.model}-pretraining-{order.seed}"
+    order = replace(order, data=sets.where(study.unlabelled), steps=study.first, lr=FIRST_LR)
+    words = f"{order.model}, seed {order.seed}, without texts"
+    facts = train_run(order, first(), run, on_step=lambda step, _: stage(words, step, study.first))
+    result = facts["result"]
+    return {"run": str(run), "seconds": result["seconds"], "told": {"accuracy": result["dev"], **result["further"]}}
 
 
 def scores(task: Task, dataset: DataSet) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,8 @@ __all__ = ["STUDIES", "Study"]
 @dataclass(frozen=True)
 class Study:
     """One table. models: each structure's keys, all sized to `params` weights. peer: whether pocketsphinx with a
-    grammar of digits stands beside them, on the same sounds.
+    grammar of digits stands beside them, on the same sounds. unlabelled: speech without its text that each is
+    pretrained on for `first` steps, in a row of its own beside that from scratch.
     """
 
     says: str
@@ -24,6 +25,8 @@ class Study:
     lr: float
     batch_size: int
     peer: bool = False
+    unlabelled: str = ""
+    first: int = 0
 
 
 LEFT = {"left": 64}  # frames that attention sees before its own: a state as small as that
