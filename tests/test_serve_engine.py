@@ -126,6 +126,23 @@ def test_what_is_no_sound_fails_for_its_stream_alone(recogniser):
     assert ticks.taken == 0
 
 
+def test_what_waits_of_a_stream_that_fails_keeps_nobody_busy(recogniser):
+    """Its second block is none: it fails for what is behind the first, and its leaving is heard."""
+    ticks, x = Ticks(recogniser), sound(2)
+    good, bad = ticks.stream()[0], ticks.stream(format="f32le")[0]
+    wrong = np.concatenate([x[:BLOCK].numpy(), np.full(3 * BLOCK, np.nan, np.float32)])
+    answers = ticks.tick((bad, [message(wrong.tobytes(), 0.0)], None), (good, [message(x[:BLOCK], 0.0)], None))
+    assert all(isinstance(answers[one], Heard) for one in (good, bad))
+    assert list(ticks.engine.busy) == [bad]
+    ticks.engine.busy.clear()
+    answers = ticks.tick((bad, [], None), (good, [message(x[BLOCK : 2 * BLOCK], 1.0)], None))
+    assert answers[bad].kind == "samples"
+    assert isinstance(answers[good], Heard)
+    ticks.engine.put(bad, "leave")
+    assert ticks.engine._taken(bad) == ([], "leave")
+    assert ticks.taken == 1
+
+
 def test_no_place_is_said_as_that(recogniser):
     ticks = Ticks(recogniser, rows=1)
     one, _ = ticks.stream()

@@ -283,6 +283,7 @@ class Engine:
 
     def _leave(self, stream: Stream) -> None:
         stream.over = True
+        stream.ready.clear()
         if stream.row is not None:
             self.listeners.leave(stream.row)
             self.meters.listeners.dec()
