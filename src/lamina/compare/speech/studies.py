@@ -52,16 +52,13 @@ STUDIES = {
     ),
     "speechocean": Study(
         "sentences read by speakers who are in no other part, half of them children",
-        "speechocean762:speed=90+100+110,masks=2",
-        {
-            "conformer": {**LEFT, "kernel": 15, "dropout": 0.1},
-            "attention_lstm": {**LEFT, "dropout": 0.1},
-            "lstm": {"dropout": 0.1},
-            "mamba": {"dropout": 0.1},
-        },
+        "speechocean762:speed=90+100+110,masks=1",
+        {"conformer": {**LEFT, "kernel": 15}, "attention_lstm": LEFT, "lstm": {}, "mamba": {}},
         500_000,
         8000,
         2e-3,
         16,
+        unlabelled="unlabelled_frames:librispeech_unlabelled+speechocean762",
+        first=4000,
     ),
 }
