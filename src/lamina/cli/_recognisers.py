@@ -18,6 +18,7 @@ def recognisers(
     """lamina compare speech digits, commands or speechocean."""
     from lamina.cli._generators import staged
     from lamina.compare.speech import STUDIES, compare_speech
+    from lamina.compare.speech.page import write
     from lamina.core.config import UserError, nearest
 
     if len(words) != 1:
@@ -36,6 +37,7 @@ def recognisers(
     folder = out or Path("runs") / f"compare-speech-{words[0]}"
     with staged(as_json) as stage:
         results = compare_speech(words[0], study, seeds, folder, fresh=fresh, stage=stage)
+    write(results, folder)
     if as_json:
         print(json.dumps(results, indent=1, allow_nan=False))
     else:
@@ -63,7 +65,7 @@ def _table(results: dict[str, Any], folder: Path) -> None:
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)
     seeds = f"{results['seeds']} seeds, \u00b1 one standard deviation" if results["seeds"] > 1 else "one seed"
-    lines = [f"{results['says']}; {seeds}", results["data"]["source"], f"results: {folder / 'results.json'}"]
+    lines = [f"{results['says']}; {seeds}", results["data"]["source"], f"report: {folder / 'report.html'}"]
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -65,7 +65,7 @@ def compare(
 
     lamina compare generate digits      who makes images: GAN, diffusion, a genetic algorithm, a Gaussian
 
-    lamina compare speech digits        who hears: digits in noise; or commands, or speechocean (a table, results.json)
+    lamina compare speech digits        who hears: digits in noise; or commands, or speechocean
     """
     from lamina.cli.train import folder_name, number
     from lamina.core.config import UserError

@@ -27,6 +27,7 @@ from lamina.train.machine import environment
 __all__ = ["compare_speech"]
 
 FIRST_LR = 1e-3  # of pretraining
+PRETRAINED = ", pretrained"  # behind a structure's name
 Stage = Callable[[str, int, int], object]
 """What is being done, how much of it, of how much."""
 
@@ -92,7 +93,7 @@ def _trial(
     if first:
         before = _pretrained(study, order, first, folder, stage)
         order = replace(order, start=before["run"])
-    name = f"{model}, pretrained" if first else model
+    name = f"{model}{PRETRAINED}" if first else model
     words = f"{name}, seed {seed}"
     facts = train_run(order, dataset, folder.path / where, on_step=lambda step, _: stage(words, step, study.steps))
     result = facts["result"]
