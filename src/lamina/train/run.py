@@ -77,6 +77,11 @@ class Order:
             Start.read(self.start).put(task, dataset.rate, dataset.features)
         return task
 
+    @property
+    def training(self) -> dict[str, Any]:
+        """What `fit` takes of it."""
+        return {"steps": self.steps, "lr": self.lr, "seed": self.seed, "batch_size": self.batch_size}
+
     def alone(self) -> Order:
         """The same without what only training needs: its task is what is weighed, saved and loaded."""
         return replace(self, start=None, companions=0, ema=0.0)
@@ -130,10 +135,7 @@ def train_run(
     history = train(
         task,
         dataset,
-        steps=order.steps,
-        lr=order.lr,
-        seed=order.seed,
-        batch_size=order.batch_size,
+        **order.training,
         eval_every=max(1, order.steps // 10),
         on_step=on_step,
         out=out,

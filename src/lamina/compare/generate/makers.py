@@ -130,15 +130,7 @@ def _network(
     """A network that learns by gradients, and the moving average of its weights."""
     order = Order(name, keys, dataset.name, steps=steps, lr=lr, seed=seed, batch_size=BATCH, ema=0.995)
     task = order.build(dataset)
-    history = fit(
-        task,
-        dataset,
-        steps=steps,
-        lr=lr,
-        seed=seed,
-        batch_size=order.batch_size,
-        on_step=lambda at, _: tell(at, steps) and None,
-    )
+    history = fit(task, dataset, **order.training, on_step=lambda at, _: tell(at, steps) and None)
     if history.diverged:
         raise UserError(f"{name}: its loss was NaN or inf at step {len(history.loss)}")
     own = task.alone  # type: ignore[union-attr, attr-defined]

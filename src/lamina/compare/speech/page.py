@@ -37,8 +37,7 @@ def verdict(results: dict[str, Any]) -> str:
     rows = _ranked(results)
     if not rows:
         return "Every training diverged"
-    column, (best, *others) = results["columns"][0], rows
-    alike = [row["model"] for row in others if not _ahead(best["scores"][column], row["scores"][column], column)]
+    column, (best, *others), alike = results["columns"][0], rows, _alike(results)
     said = f"{best['model']} hears best ({column} {_shown(best['scores'][column])} %)"
     if alike:
         listing = alike[0] if len(alike) == 1 else f"{', '.join(alike[:-1])} and {alike[-1]}"
@@ -76,10 +75,13 @@ def _ranked(results: dict[str, Any]) -> list[Row]:
     return sorted(done, key=lambda row: row["scores"][column]["mean"], reverse=column in BETTER)
 
 
-def _ahead(best: dict[str, Any], other: dict[str, Any], column: str) -> bool:
+def _alike(results: dict[str, Any]) -> list[str]:
+    """Those who cannot be told apart from the best."""
+    rows = _ranked(results)
+    column = results["columns"][0] if rows else ""
     sign = -1 if column in BETTER else 1
-    (low, high), (from_, to) = (sorted(sign * x for x in _span(score)) for score in (best, other))
-    return high < from_ and low <= to
+    spans = [sorted(sign * x for x in _span(row["scores"][column])) for row in rows]
+    return [row["model"] for row, (least, _) in list(zip(rows, spans, strict=True))[1:] if least <= spans[0][1]]
 
 
 def _span(score: dict[str, Any]) -> tuple[float, float]:
@@ -138,7 +140,7 @@ def _about(results: dict[str, Any]) -> str:
 
 def _table(results: dict[str, Any], rows: list[Row]) -> str:
     columns, ranked = results["columns"], _ranked(results)
-    clear = bool(ranked[1:]) and "told apart" not in verdict(results)
+    clear = len(ranked) > 1 and not _alike(results)
     body = []
     for row in rows:
         cells: list[tuple[Any, str]] = [(row["model"], named(row))]

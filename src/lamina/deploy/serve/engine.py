@@ -201,8 +201,9 @@ class Engine:
         return []
 
     def _push(self, streams: list[Stream]) -> list[tuple[Stream, Answer]]:
-        """The captions of rows that were stepped, in one step: of as many blocks as each has that has any. A resampler
-        gives several at once, which wait for the next tick: a step of a few rows takes nearly as long as one of many.
+        """The captions of rows that were stepped, in one step, of as many blocks as the one has that has the fewest. A
+        resampler gives several at once; the rest wait for the next tick, as a step of a few rows takes nearly as long
+        as one of many.
         """
         blocks = {stream: self._blocks(stream) for stream in streams if stream.ready and not stream.over}
         step = min((n for n in blocks.values() if n), default=0)
