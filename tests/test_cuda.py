@@ -108,3 +108,14 @@ def test_training_takes_the_same_way(model):
         assert next(task.parameters()).device.type == device
         losses[device] = [loss for _, loss in history.loss]
     assert losses["cuda"] == pytest.approx(losses["cpu"], rel=1e-4)
+
+
+def test_a_launched_process_trains_on_the_gpu_and_brings_the_weights_back(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # as `accelerate launch` does
+    dataset = data.load("induction:length=32,vocab=8")
+    task = Order("lstm", {"d_model": 16, "n_layers": 1}, dataset.name).build(dataset)
+    devices = []
+    fit(task, dataset, steps=2, lr=1e-3, seed=0, batch_size=4,
+        on_step=lambda *_: devices.append(next(task.parameters()).device.type))  # fmt: skip
+    assert devices == ["cuda", "cuda"]
+    assert next(task.parameters()).device.type == "cpu"

@@ -45,6 +45,21 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert equal(task, again)
 
 
+def test_a_run_of_a_gpu_goes_on_without_one(tmp_path: Path) -> None:
+    dataset = parity()
+    whole, again = small(dataset), small(dataset)
+    fit(whole, dataset, **QUICK, out=tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit(again, dataset, **QUICK, out=tmp_path / "cut", checkpoint_every=3, on_step=killed_at(7))
+    folder = tmp_path / "cut" / "checkpoints"
+    tensors, facts = checkpoint.latest(folder)
+    tensors["rng.0.cuda"] = torch.zeros(16, dtype=torch.uint8)  # as torch.cuda.get_rng_state gives it
+    checkpoint.write(folder, facts["step"], tensors, {key: facts[key] for key in ("run", "history", "ended")})
+    fresh = small(dataset)
+    fit(fresh, dataset, **QUICK, out=tmp_path / "cut")
+    assert equal(whole, fresh)
+
+
 def test_checkpoints_are_safetensors_and_json_and_only_the_newest_stays(tmp_path: Path) -> None:
     dataset = parity()
     fit(small(dataset), dataset, **QUICK, out=tmp_path, checkpoint_every=5)

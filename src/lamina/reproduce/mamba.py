@@ -42,7 +42,7 @@ def plan(tier: Tier) -> Plan:
     }
     if full:
         settings["induction"] |= {
-            "train": {"keys": keys, "steps": 3000, "batch_size": 16, "rates": [5e-3, 1e-2, 2e-2]},
+            "train": {"keys": keys, "steps": 2500, "batch_size": 32, "rates": [5e-3, 1e-2, 2e-2]},
             "chosen_at": 16 * trained,
             "stream": {"frames": 2**20, "sequences": 100},
         }

@@ -26,6 +26,7 @@ from lamina.train.history import History
 __all__ = ["CLIP", "evaluate", "fit", "further", "identity_of", "positive"]
 
 CLIP = 1.0  # the norm that gradients are clipped to
+LAUNCHED = ("WORLD_SIZE", "ACCELERATE_MIXED_PRECISION")  # `accelerate launch` sets the second also for one process
 
 
 def fit(
@@ -56,7 +57,8 @@ def fit(
     batches: gives the batch of a step (from 0) in place of the data set's own.
 
     A loss or gradient that is NaN or inf ends the run with diverged=True before it reaches the weights. The task is
-    left in evaluation mode. In one process it stays on its own device; under `accelerate launch` Accelerate places it.
+    left in evaluation mode. It trains on its own device, under `accelerate launch` where Accelerate places it; one
+    process puts it back on its own at the end.
     """
     positive(steps=steps, lr=lr, batch_size=batch_size)
     source = batches or data.batches(dataset, batch_size, seed)
@@ -68,7 +70,7 @@ def fit(
         "eval_every": eval_every,
     }
     accelerator = _accelerator()
-    device = _device(accelerator, task)
+    own, device = next(task.parameters()).device, _device(accelerator, task)
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed + 1_000_003 * accelerator.process_index)
@@ -96,6 +98,8 @@ def fit(
                 keeper.save(at, history, ended=last)
             if stop:
                 break
+    if accelerator.num_processes == 1:
+        task.to(own)
     task.eval()
     return history
 
@@ -276,7 +280,7 @@ def _accelerator() -> Accelerator:
 
 def _device(accelerator: Accelerator, task: Task) -> torch.device:
     """The task's own device in one plain process; what Accelerate gives where it was launched."""
-    launched = "WORLD_SIZE" in os.environ or accelerator.num_processes > 1
+    launched = any(name in os.environ for name in LAUNCHED)
     return accelerator.device if launched else next(task.parameters()).device
 
 

@@ -52,5 +52,5 @@ def restore(
         optimizer.state.pop(model.get_parameter(name), None)
     rank = accelerator.process_index
     torch.set_rng_state(flat[f"rng.{rank}.cpu"])
-    if f"rng.{rank}.cuda" in flat:
+    if f"rng.{rank}.cuda" in flat and accelerator.device.type == "cuda":  # a run of a GPU may be read without one
         torch.cuda.set_rng_state(flat[f"rng.{rank}.cuda"], accelerator.device)

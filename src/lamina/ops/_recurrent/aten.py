@@ -32,7 +32,7 @@ def yields(x: Tensor, *_: object) -> str | None:
 def lstm(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, state: States) -> tuple[Tensor, States]:
     h, c = state
     y, h, c = torch.lstm(
-        x, (h[None], c[None]), _weights(x, weight, bias, torch.zeros_like(bias)), True, 1, 0.0, False, False, True
+        x, (h[None], c[None]), _weights(x, weight, bias, torch.zeros_like(bias)), True, 1, 0.0, _train(x), False, True
     )
     return y, (h[0], c[0])
 
@@ -41,15 +41,20 @@ def gru(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, state: Sta
     size = bias.shape[0] // 4
     outer = torch.cat([bias.new_zeros(2 * size), bias[3 * size :]])
     weights = _weights(x, weight, bias[: 3 * size], outer)
-    y, h = torch.gru(x, state[0][None], weights, True, 1, 0.0, False, False, True)
+    y, h = torch.gru(x, state[0][None], weights, True, 1, 0.0, _train(x), False, True)
     return y, (h[0],)
 
 
 def rnn(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, state: States) -> tuple[Tensor, States]:
     y, h = torch.rnn_tanh(
-        x, state[0][None], _weights(x, weight, bias, torch.zeros_like(bias)), True, 1, 0.0, False, False, True
+        x, state[0][None], _weights(x, weight, bias, torch.zeros_like(bias)), True, 1, 0.0, _train(x), False, True
     )
     return y, (h[0],)
+
+
+def _train(x: Tensor) -> bool:
+    """Whether a gradient may be asked for: cuDNN keeps what that takes only when told; there is no dropout here."""
+    return x.is_cuda and torch.is_grad_enabled()
 
 
 def _weights(x: Tensor, weight: Tensor, bias: Tensor, outer: Tensor) -> list[Tensor]:
