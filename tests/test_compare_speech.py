@@ -82,6 +82,7 @@ def test_a_row_after_pretraining_stands_beside_that_from_scratch(tmp_path: Path)
     found = compare_speech("tones", asked, 1, out)
     assert [row["model"] for row in found["rows"]] == ["gru", "gru, pretrained"]
     assert found["rows"][0]["weights"] == found["rows"][1]["weights"]
+    assert {row["machine"] for row in found["rows"]} == {found["env"]["cpu"]}
     trial = json.loads((out / "trials" / "gru-pretrained-0.json").read_text())
     runs = [
         json.loads((out / "trials" / f"gru-{kind}-0" / "run.json").read_text())

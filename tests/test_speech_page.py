@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,16 @@ def test_all_scores_stand_there(tmp_path: Path) -> None:
     ]
     write(results("CER", lstm=None), tmp_path)
     assert "No structure has a score." in (tmp_path / "report.html").read_text()
+
+
+def test_who_learned_where_is_told(tmp_path: Path) -> None:
+    found = results("CER", lstm=score(5.0), gru=score(6.0), mamba=score(7.0))
+    for row, machine in zip(found["rows"], ("A <1>", "B", "A <1>"), strict=True):
+        row["machine"] = machine
+    write(found, tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    for machine, who in (("A &lt;1&gt;", "lstm; mamba"), ("B", "gru")):
+        assert re.search(rf"learned on {machine}</dt>\s*<dd>{who}</dd>", text)
 
 
 @pytest.mark.slow

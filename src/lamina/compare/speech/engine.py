@@ -98,7 +98,8 @@ def _trial(
     facts = train_run(order, dataset, folder.path / where, on_step=lambda step, _: stage(words, step, study.steps))
     result = facts["result"]
     found = {"model": name, "seed": seed, "weights": result["params"], "dev": result["dev"], "status": facts["status"],
-             "seconds": result["seconds"] + before.get("seconds", 0.0), "scores": {}}  # fmt: skip
+             "seconds": result["seconds"] + before.get("seconds", 0.0), "machine": _machine(),
+             "scores": {}}  # fmt: skip
     if before:
         found["pretraining"] = before["told"]
     if facts["status"] == "done":
@@ -172,5 +173,11 @@ def _row(model: str, trials: list[dict[str, Any]]) -> dict[str, Any]:
     seconds = [trial["seconds"] for trial in trials if trial["seconds"] is not None]
     return {
         "model": model, "weights": trials[0]["weights"], "minutes": fmean(seconds) / 60 if seconds else None,
-        "status": "done" if whole else "diverged", "scores": spread,
+        "machine": trials[0].get("machine"), "status": "done" if whole else "diverged", "scores": spread,
     }  # fmt: skip
+
+
+def _machine() -> str:
+    """Where a training ran; a comparison may be gone on with on another machine, and minutes are a machine's own."""
+    here = environment()
+    return str(here.get("gpu") or here["cpu"])

@@ -188,8 +188,17 @@ def _method(results: dict[str, Any]) -> str:
     keys = [(model, " ".join(f"{k}={v}" for k, v in own.items()) or "as it is") for model, own in
             settings["models"].items()]  # fmt: skip
     command = f"lamina compare speech {results['name']} --seeds {n}"
-    told = listed([("data", settings["data"]), *keys])
+    told = listed([("data", settings["data"]), *keys, *_machines(results)])
     return part("method", "How it was measured", "", f"<p>{esc(text)}</p>{told}<pre>{esc(command)}</pre>")
+
+
+def _machines(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """Who learned where."""
+    on: dict[str, list[str]] = {}
+    for row in results["rows"]:
+        if row.get("machine"):
+            on.setdefault(row["machine"], []).append(row["model"])
+    return [(f"learned on {machine}", "; ".join(rows)) for machine, rows in on.items()]
 
 
 def _first(settings: dict[str, Any]) -> str:

@@ -57,7 +57,7 @@ STUDIES = {
         500_000,
         8000,
         2e-3,
-        16,
+        32,
         unlabelled="unlabelled_frames:librispeech_unlabelled+speechocean762",
         first=4000,
     ),
