@@ -132,6 +132,42 @@ def test_products_leave_to_pytorch_what_it_does_better():
     assert torch.equal(torch.autograd.grad(ops.linear(x, weight, impl="numba").sum(), weight)[0], x[0].expand(64, 128))
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(5,), (2, 8), (16, 1), (1, 64)])
+@torch.no_grad()
+def test_products_with_weights_that_are_laid_out(shape, bias):
+    g = torch.Generator().manual_seed(0)
+    x, weight = _randn(g, *shape, 257), _randn(g, 129, 257)
+    shift = _randn(g, 129) if bias else None
+    narrow = x.float(), torch.nn.Parameter(weight.float()), None if shift is None else shift.float()
+    truth, own = ops.linear(x, weight, shift, impl="ref"), ops.linear(*narrow, impl="ref")
+    with ops.packed_weights():
+        assert LINEAR.choose("auto", *narrow).name == "onednn"
+        first, again = ops.linear(*narrow), ops.linear(*narrow)
+    assert first.shape == (*shape, 129)
+    assert torch.equal(first, again)
+    assert float((first - truth).abs().max()) <= tolerance(truth, own, torch.float32)
+
+
+def test_weights_are_laid_out_where_they_stay_as_they_are_and_no_longer():
+    x, weight = torch.randn(16, 128), torch.nn.Parameter(torch.randn(256, 128))
+    with torch.no_grad():
+        assert "may change at any time" in LINEAR.explain(x, weight, None)["onednn"]
+    for _ in range(2):  # a weight that has changed in between is laid out anew
+        with torch.no_grad(), ops.packed_weights():
+            torch.testing.assert_close(ops.linear(x, weight), x @ weight.T, rtol=1e-5, atol=1e-4)
+            ops.linear(x, weight)
+        weight.data.mul_(-3)
+    with ops.packed_weights():
+        assert LINEAR.explain(x, weight, None)["onednn"] == "it has no gradient"
+        assert ops.linear(x, weight).requires_grad
+        with torch.no_grad():
+            assert LINEAR.explain(x, weight.data, None)["onednn"].startswith("this is no parameter")
+            for frames in (4, 65):
+                assert LINEAR.choose("auto", x[:1].expand(frames, -1), weight, None).name != "onednn"
+            assert LINEAR.choose("auto", x.double(), torch.nn.Parameter(weight.double()), None).name == "ref"
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

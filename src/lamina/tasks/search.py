@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lamina import ops
 from lamina.core import Layer, Seq, State, UserError
 from lamina.core import state as trees
 from lamina.layers import CausalAttention
@@ -45,11 +46,12 @@ def search(
         if value < 1:
             raise UserError(f"{name} {value}: it must be at least 1")
     memory = teller.encode(source)
-    if beams == 1:
-        told = _greedy(_Stream(teller, memory, most))
-    else:
-        each = torch.arange(len(source.mask), device=memory.mask.device).repeat_interleave(beams)
-        told = _beams(_Stream(teller, Seq(memory.values[each], memory.mask[each]), most), beams, length_penalty)
+    with ops.packed_weights():  # the decoder meets its own at every word
+        if beams == 1:
+            told = _greedy(_Stream(teller, memory, most))
+        else:
+            each = torch.arange(len(source.mask), device=memory.mask.device).repeat_interleave(beams)
+            told = _beams(_Stream(teller, Seq(memory.values[each], memory.mask[each]), most), beams, length_penalty)
     return [_until(row, teller.end) for row in told.tolist()]
 
 
@@ -61,6 +63,8 @@ class _Stream:
         self.device = memory.mask.device
         self.decoder = copy.deepcopy(teller.decoder, {id(p): p for p in teller.decoder.parameters()}).eval()
         caches = [layer for layer in self.decoder.modules() if isinstance(layer, CausalAttention)]
+        for layer in caches:
+            layer.owns = True
         self.caches = [(layer, most if layer.capacity is None else min(layer.capacity, most)) for layer in caches]
         self.length = self.room = 0
         self.state: State | None = None

@@ -1,4 +1,6 @@
-"""The product with a matrix of weights; a single frame of a stream has a kernel of its own."""
+"""The product with a matrix of weights; a single frame of a stream has a kernel of its own, and some tens of frames
+weights that are laid out once.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,17 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from lamina.ops._linear import native, ref
+from lamina.ops._linear import native, packed, ref
+from lamina.ops._linear.packed import packed_weights
 from lamina.ops._native.again import again
 from lamina.ops.registry import Impl, Op
 
-__all__ = ["LINEAR", "linear"]
+__all__ = ["LINEAR", "linear", "packed_weights"]
 
 LINEAR = Op(
     "linear",
     Impl("numba", native.linear, native.refuses, native.yields),
+    Impl("onednn", packed.linear, packed.refuses, packed.yields),
     Impl("ref", ref.linear, traces=True),
 )
 
