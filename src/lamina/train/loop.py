@@ -98,7 +98,7 @@ def fit(
                 keeper.save(at, history, ended=last)
             if stop:
                 break
-    if accelerator.num_processes == 1:
+    if accelerator.distributed_type == DistributedType.NO:
         task.to(own)
     task.eval()
     return history
