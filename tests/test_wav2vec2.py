@@ -151,6 +151,18 @@ def test_perplexity_counts_the_rows_in_use() -> None:
     assert float(perplexity(torch.tensor([[0.5, 0.5, 0, 0], [1.0, 0, 0, 0]]))) == pytest.approx(3)
 
 
+def test_a_share_that_underflows_leaves_the_gradient_of_diversity_finite() -> None:
+    logits = torch.tensor([[0.0, 1.0, -200.0]], requires_grad=True)
+    shares = logits.softmax(-1)
+    assert shares[0, 2] == 0
+    perplexity(shares).backward()
+    alone = torch.tensor([[0.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    torch.special.entr(alone.softmax(-1)).sum().exp().backward()
+    assert logits.grad is not None
+    assert alone.grad is not None
+    assert logits.grad[0].tolist() == pytest.approx([*alone.grad[0].tolist(), 0.0], abs=1e-6)
+
+
 def test_distractors_are_others_and_all_of_them_come() -> None:
     drawn = distractors(5, 400, torch.Generator().manual_seed(0))
     for row in range(5):

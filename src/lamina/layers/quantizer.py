@@ -72,4 +72,6 @@ class ProductQuantizer(Pointwise):
 
 def perplexity(shares: Tensor) -> Tensor:
     """sum_g exp(-sum_v p_gv log p_gv): how many rows of the tables [G,V] are in use, G V where all are alike."""
-    return torch.special.entr(shares).sum(-1).exp().sum()
+    # a share may underflow to 0, where entr's gradient is infinite and NaN behind a softmax
+    logs = shares.clamp(min=torch.finfo(shares.dtype).tiny).log()
+    return (shares * -logs).sum(-1).exp().sum()

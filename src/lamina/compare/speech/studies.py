@@ -30,6 +30,7 @@ class Study:
 
 
 LEFT = {"left": 64}  # frames that attention sees before its own: a state as small as that
+HELD = {"dropout": 0.1}  # where there is little to learn from for so many weights
 STUDIES = {
     "digits": Study(
         "3 to 7 spoken digits as the letters of their words, in noise",
@@ -52,8 +53,13 @@ STUDIES = {
     ),
     "speechocean": Study(
         "sentences read by speakers who are in no other part, half of them children",
-        "speechocean762:speed=90+100+110,masks=1",
-        {"conformer": {**LEFT, "kernel": 15}, "attention_lstm": LEFT, "lstm": {}, "mamba": {}},
+        "speechocean762:speed=90+100+110,masks=2",
+        {
+            "conformer": {**LEFT, **HELD, "kernel": 15},
+            "attention_lstm": {**LEFT, **HELD},
+            "lstm": HELD,
+            "mamba": HELD,
+        },
         500_000,
         8000,
         2e-3,
