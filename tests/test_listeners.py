@@ -330,6 +330,9 @@ def test_a_bundle_is_the_recogniser_with_rounded_weights(run: Path, recogniser: 
     assert facts["weights"] == "float16"
     assert str(run.parent) not in json.dumps(facts)
     assert (loaded.rate, loaded.units, loaded.seconds) == (recogniser.rate, recogniser.units, recogniser.seconds)
+    card, n = (tmp_path / "small" / "README.md").read_text(), sum(p.numel() for p in recogniser.layer.parameters())
+    assert f"{n:,} weights in float16" in card
+    assert f"{100 * facts['result']['further']['cer']['rate']:.3g} % of the characters" in card
 
 
 def test_other_folders_are_refused(run: Path, tmp_path: Path) -> None:

@@ -51,6 +51,11 @@ def test_weights_may_be_read_by_whoever_reads_a_new_file(tmp_path):
     assert {oct(p.stat().st_mode & 0o777) for p in tmp_path.iterdir()} == {"0o640"}
 
 
+def test_the_card_counts_frozen_weights_too(tmp_path):
+    lamina.save(lamina.create("lstm", d_model=8, n_layers=1).requires_grad_(False), tmp_path)
+    assert f"\n{4 * 8 * (8 + 8 + 1)} weights, " in (tmp_path / "README.md").read_text()
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_save_and_load_give_the_same_model(name, tmp_path):
     model = lamina.create(name).eval()

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lamina.core.config import SCHEMA, UserError, check_schema, nearest
-from lamina.core.cost import cost, params
+from lamina.core.cost import cost
 from lamina.core.layer import Layer
 from lamina.models.registry import MODELS
 
@@ -74,7 +74,7 @@ def load(folder: str | Path) -> nn.Module:
 
 def _card(model: nn.Module) -> str:
     row = MODELS[str(model.name)]
-    size = f"{params(model):,} weights"
+    size = f"{sum(p.numel() for p in model.parameters()):,} weights"  # the frozen too
     if isinstance(model, Layer) and row.streams(model)[0]:
         size += f", {cost(model).state_bytes:,} bytes of state a stream"
     return (

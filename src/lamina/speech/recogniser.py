@@ -86,7 +86,22 @@ class Recogniser:
         around |= {f"head.{k}": t for k, t in head.linear.state_dict().items()}
         write_weights(folder / AROUND, _half(around))
         order = {**self.facts["order"], "data": self.facts["data"]["name"], "start": None}
+        write_text(folder / "README.md", self._card())
         write_text(folder / RUN, json.dumps({**self.facts, "order": order, "weights": "float16"}, indent=1) + "\n")
+
+    def _card(self) -> str:
+        """What a bundle says of itself: what it learned from, how well it hears, what to do with it."""
+        order, data = self.facts["order"], self.facts["data"]
+        told = (self.facts.get("result") or {}).get("further", {})
+        kinds = [(kind, of) for kind, of in (("cer", "characters"), ("wer", "words")) if kind in told]
+        rates = [f"{100 * told[kind]['rate']:.3g} % of the {of}" for kind, of in kinds]
+        wrong = f"Wrong on its dev part: {', '.join(rates)} ({told['normaliser']}). " if rates else ""
+        size = sum(p.numel() for p in self.layer.parameters())
+        return (
+            f"# {order['model']}: speech to text\n\nLearned from {data['name']} ({data['source']}). {wrong}"
+            f"{size:,} weights in float16; sound at {self.rate:,} Hz.\n\n"
+            "    lamina transcribe FOLDER talk.wav\n    lamina serve FOLDER\n"
+        )
 
     def parts(self) -> tuple[Layer, Layer, Linear]:
         """Backbone, stem and head."""
