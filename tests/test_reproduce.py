@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -358,6 +359,16 @@ def test_the_experiments_digest_knows_its_code_and_not_its_words(tmp_path: Path)
     assert digest("c", "def trial(s):\n    return s + 2\ndef picture():\n    return 'one'\n") != first
     learning = "from lamina.reproduce.learn import learn\ndef trial(s):\n    return s + 1\n"
     assert digest("d", learning) != digest("e", "def trial(s):\n    return s + 1\n")  # what is shared counts too
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_an_experiments_digest_is_one_under_every_python(name: str) -> None:
+    """`ast.unparse` quotes an f-string that holds quotes in its braces otherwise before 3.12."""
+    tree = ast.parse(Path(CLAIMS[name].trial.__code__.co_filename).read_text())
+    code = [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name not in records.WORDS]
+    braces = [n.value for part in code for n in ast.walk(part) if isinstance(n, ast.FormattedValue)]
+    quoted = [n for one in braces for n in ast.walk(one) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    assert [f"line {n.lineno}: {n.value!r}" for n in quoted] == []
 
 
 def test_figures_of_all_seeds_together_are_judged_once(tmp_path: Path) -> None:

@@ -85,15 +85,16 @@ def plan(tier: Tier) -> Plan:
 
 
 def _note(tier: Tier, settings: dict[str, Any]) -> str:
+    width, steps, rates = settings["width"], settings["steps"], len(settings["rates"])
     heard = (
         "3 to 7 recordings of the Free Spoken Digit Dataset joined, white noise 5 dB below; the recordings judged are "
-        f"in no other part. The better of {len(settings['rates'])} rates by the dev part. "
+        f"in no other part. The better of {rates} rates by the dev part. "
         if tier == "full"
         else "One seed: 3 to 7 digits said by eSpeak NG in noise as loud as they are; the voices judged are in no "
         "other part. The full tier has recorded digits and three seeds. "
     )
     return (
-        f"{heard}Three residual blocks of width {settings['width']} with equal weights, {settings['steps']:,} steps of "
+        f"{heard}Three residual blocks of width {width} with equal weights, {steps:,} steps of "
         "CTC. Streamed: attention sees 16 frames of 40 ms before its own and none behind it. Whole string: another "
         "network, trained and asked with attention over the past and the future; its LSTM goes forwards. Streaming is "
         f"true if that costs at most {WORSE} times the errors and true steps read every string as forward does; "

@@ -69,8 +69,9 @@ def plan(tier: Tier) -> Plan:
 def trial(settings: dict[str, Any], seed: int, folder: Path, tell: Tell) -> dict[str, Any]:
     """One seed: pretraining; then, where there are labels to learn from, with its weights and with fresh ones."""
     how, tune = settings["pretrain"], settings.get("tune")
+    length, words = how["length"], how["words"]
     messages = _messages() if tune else {}
-    text = _text(messages, how) if tune else data.load(f"mlm:length={how['length']},words={how['words']}")
+    text = _text(messages, how) if tune else data.load(f"mlm:length={length},words={words}")
     order = Order("bert", settings["keys"], text.name, how["steps"], how["lr"], seed, how["batch_size"])
     task = order.build(text)
     history = fitted(task, text, order, folder / "pretraining", tell, scored=12)

@@ -92,14 +92,15 @@ def _full() -> Plan:
         for part in SETS
         for name in settings[part]["nets"]
     ]
+    digits, sentences = settings["digits"]["steps"], settings["sentences"]["steps"]
     note = (
         "Equal weights within 0.5 %, about 214,000: two Conformer blocks of width 64, four Transformer blocks, two "
         "LSTM layers of width 110; what an ablation takes away, its feed-forwards get. Every network hears the past "
         "only, 64 frames of 40 ms by attention, as a live caption would; the paper's hear the whole utterance. "
         "Digits: 3 to 7 recordings of the Free Spoken Digit Dataset joined, white noise 10 dB below; the recordings "
         "judged are in no other part, their four speakers are. Sentences: speechocean762, speakers apart, labels are "
-        f"letters. The better of {len(rates)} rates by the dev part; {settings['digits']['steps']:,} and "
-        f"{settings['sentences']['steps']:,} steps of 16 utterances. CER: the best path's edits / reference labels."
+        f"letters. The better of {len(rates)} rates by the dev part; {digits:,} and "
+        f"{sentences:,} steps of 16 utterances. CER: the best path's edits / reference labels."
     )
     return Plan((0, 1, 2), settings, tuple(figures), note)
 

@@ -87,13 +87,15 @@ def _full() -> Plan:
         *(replace(figure, above=None) for figure in CODES if figure.key != "codes"),
     )
     tune, pretrain = settings["tune"], settings["pretrain"]
+    steps, rows = pretrain["steps"], pretrain["batch_size"]
+    equal, batch = ", ".join(f"{n:,}" for n in tune["steps"].values()), tune["batch_size"]
     note = (
         "A frame every 20 ms, three layers of width 128, norms before, two groups of 64 codes. Pretrained on an "
         "utterance of each of 251 LibriSpeech speakers and the training part of speechocean762 without its text, in "
-        f"pieces of at most 6 s, {pretrain['steps']:,} steps of {pretrain['batch_size']}. Then CTC on letters of 10, "
+        f"pieces of at most 6 s, {steps:,} steps of {rows}. Then CTC on letters of 10, "
         "60 and all 173 minutes of speechocean762, other utterances for each seed; after pretraining the convolutions "
-        f"stay as they are for the first quarter. Equal steps of {tune['batch_size']} utterances: "
-        f"{', '.join(f'{n:,}' for n in tune['steps'].values())}. CER of the best path on 500 utterances of 25 other "
+        f"stay as they are for the first quarter. Equal steps of {batch} utterances: "
+        f"{equal}. CER of the best path on 500 utterances of 25 other "
         "speakers, looked at once; no language model."
     )
     return Plan((0, 1, 2), settings, figures, note)
