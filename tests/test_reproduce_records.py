@@ -24,4 +24,10 @@ def spoken() -> list[tuple[str, dict[str, Any]]]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("claim", "told"), spoken(), ids=[claim for claim, _ in spoken()])
 def test_a_record_on_synthetic_speech_is_of_the_data_that_there_is(claim: str, told: dict[str, Any]) -> None:
-    assert data.load(told["name"]).digest == told["digest"], f"lamina reproduce {claim} --tier ci is due"
+    """Its digest is one processor's: others round features, and sounds at another rate, in the last bit."""
+    now, due = data.load(told["name"]).describe(), f"lamina reproduce {claim} --tier ci is due"
+    for key, was in told.items():
+        if key == "scale":
+            assert now[key] == pytest.approx(was, rel=1e-4), due
+        elif key != "digest":
+            assert now[key] == was, due

@@ -130,7 +130,10 @@ class DataSet:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of all tensors: two data sets of equal digest are equal."""
+        """A hash of all tensors: two data sets of equal digest are equal.
+
+        One processor's where sounds are heard: another rounds features and new rates otherwise in the last bit.
+        """
         return digest(self.train, self.dev, self.test, *self.probes.values())
 
     @cached_property
