@@ -234,7 +234,7 @@ def picture(record: dict[str, Any], trials: list[dict[str, Any]]) -> str:
     note = (
         f"{seeds}, the same network, steps and batches; labels too many are errors too. Prefix search: "
         f"{digits3(found['prefix'])} %. The loss differs from every path written out by "
-        f"{digits3(found['loss_error'])} nats at most."
+        f"{digits3(max(t['figures']['loss_error'] for t in trials))} nats at most."
     )
     return draw(answer, note, [Dots(rows, Axis("label errors of the test part, %", low=0))])
 
