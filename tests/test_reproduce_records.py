@@ -13,7 +13,7 @@ from lamina.train.machine import environment
 
 
 def spoken() -> list[tuple[str, str, dict[str, Any]]]:
-    """The claims whose record of tier ci is of synthetic speech, on which processor, and what it says of that speech."""
+    """The claims whose record of tier ci is of synthetic speech, the processor, and what it says of that speech."""
     found = []
     for path in sorted((Path(__file__).parents[1] / "docs" / "claims").glob("*/ci.json")):
         record = json.loads(path.read_text())
