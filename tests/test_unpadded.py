@@ -5,7 +5,16 @@ import torch
 
 from lamina import Residual, Seq, Serial, taps
 from lamina.core import Packed, Reverse
-from lamina.layers import CausalAttention, ChunkAttention, Conv, FeedForward, LayerNorm, Unpadded, WindowAttention
+from lamina.layers import (
+    CausalAttention,
+    ChunkAttention,
+    Conv,
+    FeedForward,
+    LayerNorm,
+    MemoryAttention,
+    Unpadded,
+    WindowAttention,
+)
 
 LENGTHS = [9, 0, 4, 1]
 ATTENTION = {
@@ -34,6 +43,41 @@ def test_equals_the_padded_batch(name):
         *(torch.autograd.grad(out.zeroed().square().sum(), wanted) for out in (y, want)), strict=True
     ):
         torch.testing.assert_close(got, truth, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_decoder_equals_the_padded_batch(dense):
+    body = Serial(Residual(LayerNorm(8), CausalAttention(8, 2, capacity=4)), Residual(MemoryAttention(8, 2, 6)))
+    layer, x = Unpadded(body).double(), _ragged()
+    source = torch.randn(4, 7, 6, dtype=torch.float64).requires_grad_()
+    memory = Seq.of(source) if dense else Seq.ragged(source, torch.tensor([3, 7, 0, 5]))  # other lengths than x
+    y, want = layer(x, memory), body(x, memory)
+    torch.testing.assert_close(y.zeroed(), want.zeroed(), rtol=0, atol=1e-13)
+    wanted = (x.values, source, *layer.parameters())
+    for got, truth in zip(
+        *(torch.autograd.grad(out.zeroed().square().sum(), wanted) for out in (y, want)), strict=True
+    ):
+        torch.testing.assert_close(got, truth, rtol=0, atol=1e-12)
+
+
+def test_of_a_memory_too_only_real_frames_are_computed():
+    seen = []
+    layer = Unpadded(MemoryAttention(8, 2, 6))
+    layer.body.kv.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    layer(_ragged().with_values(torch.randn(4, 9, 8)), Seq.ragged(torch.randn(4, 7, 6), torch.tensor([3, 7, 0, 5])))
+    assert seen == [(1, 15, 6)]
+
+
+def test_rows_of_a_held_batch_are_stepped_where_they_are():
+    layer = Unpadded(WindowAttention(8, 2, left=5)).eval()
+    held, x, rows = layer.init_state(6), torch.randn(2, 1, 8), torch.tensor([4, 1])
+    addresses = [held["body"][name].data_ptr() for name in ("k", "v")]
+    want, new = layer.step(Seq.of(x), {"body": {name: t[rows] for name, t in held["body"].items()}})
+    y = layer.step_rows(Seq.of(x), held, rows)
+    torch.testing.assert_close(y.values, want.values)
+    torch.testing.assert_close(held["body"]["k"][rows], new["body"]["k"])
+    assert [held["body"][name].data_ptr() for name in ("k", "v")] == addresses
+    assert not held["body"]["k"][[0, 2, 3, 5]].any()
 
 
 def test_only_real_frames_are_computed():

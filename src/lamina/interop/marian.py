@@ -103,7 +103,7 @@ def table(config: dict[str, Any], names: Shapes) -> list[Weight]:
 def _places(config: dict[str, Any], side: str) -> tuple[str, str]:
     """Where the blocks of a side stand, and a body in its residual: dropout shifts both."""
     drops = bool(config.get("dropout", 0.1))
-    return f"1.{side}.{3 if drops else 2}{'.body' if side == 'encoder' else ''}", ".0" if drops else ""
+    return f"1.{side}.{3 if drops else 2}.body", ".0" if drops else ""
 
 
 def block(config: dict[str, Any], i: int) -> str:

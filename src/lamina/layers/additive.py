@@ -68,10 +68,10 @@ class AdditiveDecoder(Layer):
 
     def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
         cell, values, seen = cast(State, state["cell"]), x.zeroed(), []
-        for t in range(x.mask.shape[1]):
+        for t, value in enumerate(values.unbind(1)):
             now = x.slice(t, t + 1)
             context = self.look(cast(Tensor, cell["h"]), state)[0].to(values.dtype)
-            h, cell = self.cell.step(now.with_values(torch.cat([values[:, t], context], -1)[:, None]), cell)
+            h, cell = self.cell.step(now.with_values(torch.cat([value, context], -1)[:, None]), cell)
             seen.append(torch.cat([h.values[:, 0], context], -1))
         if not seen:
             return x, state.copy()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lamina import ops
-from lamina.core import Layer, Seq, State, StreamSpec
+from lamina.core import Layer, Packed, Seq, State, StreamSpec
 from lamina.core.layer import state_dtype
 from lamina.layers.projection import Projection
 
@@ -46,6 +46,10 @@ class MemoryAttention(Layer):
 
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         k, v, mask = self._project(memory)
+        if isinstance(x, Packed) and isinstance(memory, Packed):  # each row looks into its own memory
+            q = self._queries(x, k)
+            rows = zip(q.split(x.rows, 1), k.split(memory.rows, 1), v.split(memory.rows, 1), strict=True)
+            return self._told(x, torch.cat([ops.attention(*row) for row in rows], 1))
         return self._attend(x, k, v, None if memory is not None and memory.dense else mask)
 
     def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:
@@ -68,9 +72,13 @@ class MemoryAttention(Layer):
         return k, v, memory.mask
 
     def _attend(self, x: Seq, k: Tensor, v: Tensor, mask: Tensor | None) -> Seq:
-        q = self.query(x.zeroed()).unflatten(-1, (self.n_heads, -1)).to(k.dtype)
-        y = ops.attention(q, k, v, mask).flatten(2)
-        return x.with_values(self.out(y.to(x.values.dtype)))
+        return self._told(x, ops.attention(self._queries(x, k), k, v, mask))
+
+    def _queries(self, x: Seq, k: Tensor) -> Tensor:
+        return self.query(x.zeroed()).unflatten(-1, (self.n_heads, -1)).to(k.dtype)
+
+    def _told(self, x: Seq, found: Tensor) -> Seq:
+        return x.with_values(self.out(found.flatten(2).to(x.values.dtype)))
 
     def frames(self, n: int) -> int:
         return n

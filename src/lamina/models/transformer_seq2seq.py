@@ -52,7 +52,7 @@ def build(config: Any) -> Layer:
     except ValueError as error:
         raise UserError(str(error)) from None
     encoder = Serial(*_places(config), Unpadded(residuals(config, reads)))
-    return EncoderDecoder(encoder, Serial(*_places(config), residuals(config, tells)))
+    return EncoderDecoder(encoder, Serial(*_places(config), Unpadded(residuals(config, tells))))
 
 
 def _reads(config: Any) -> list[Layer]:

@@ -29,14 +29,16 @@ def lstm(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, state: St
 def gru(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, state: States) -> tuple[Tensor, States]:
     """r, z, n = W x + b and s = U h + b_s;  n = tanh(n + sigmoid(r) s_n);  h <- n + sigmoid(z) (h - n)."""
     size, d_in = bias.shape[0] // 4, x.shape[-1]
+    # split, not sliced: a slice's gradient is laid into a whole tensor of zeros
+    w_x, w_h = weight.split([d_in, size])
     inner, outer = bias[: 3 * size], torch.cat([bias.new_zeros(2 * size), bias[3 * size :]])
 
     def cell(x_t: Tensor, state: States) -> States:
         (h,) = state
-        from_x = torch.addmm(inner, x_t, weight[:d_in])
-        from_h = torch.addmm(outer, h.to(x_t.dtype), weight[d_in:])
-        r, z = (from_x[:, : 2 * size] + from_h[:, : 2 * size]).sigmoid().chunk(2, 1)
-        n = torch.addcmul(from_x[:, 2 * size :], r, from_h[:, 2 * size :]).tanh()
+        rz_x, n_x = torch.addmm(inner, x_t, w_x).split([2 * size, size], 1)
+        rz_h, n_h = torch.addmm(outer, h.to(x_t.dtype), w_h).split([2 * size, size], 1)
+        r, z = (rz_x + rz_h).sigmoid().chunk(2, 1)
+        n = torch.addcmul(n_x, r, n_h).tanh()
         return (n + z * (h - n),)
 
     return _scan(cell, x, mask, state)
@@ -57,8 +59,8 @@ def _scan(
 ) -> tuple[Tensor, States]:
     """h at every frame, [B,T,H], and the last state; an absent frame leaves the state as it is."""
     outputs = []
-    for t in range(x.shape[1]):
-        new = cell(x[:, t], state)
+    for t, x_t in enumerate(x.unbind(1)):
+        new = cell(x_t, state)
         if mask is not None:
             real = mask[:, t, None]
             new = tuple(torch.where(real, after, before) for after, before in zip(new, state, strict=True))
