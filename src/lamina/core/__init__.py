@@ -4,7 +4,7 @@ from lamina.core.compose import Bidirectional, Delay, Identity, Parallel, Repeat
 from lamina.core.config import Config, UserError
 from lamina.core.cost import Cost, cost
 from lamina.core.layer import Layer, NotStreamable, Pointwise, State, StreamSpec, Whole
-from lamina.core.packed import Packed
+from lamina.core.packed import Packed, each_length
 from lamina.core.seq import Seq
 from lamina.core.stream import Streamer, run_steps
 from lamina.core.taps import taps
@@ -12,5 +12,5 @@ from lamina.core.taps import taps
 __all__ = [
     "Bidirectional", "Config", "Cost", "Delay", "Identity", "Layer", "NotStreamable", "Packed", "Parallel", "Pointwise",
     "Repeat", "Residual", "Reverse", "Seq", "Serial", "State", "StreamSpec", "Streamer", "UserError", "Whole",
-    "cost", "run_steps", "taps",
+    "cost", "each_length", "run_steps", "taps",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lamina import ops
-from lamina.core import Layer, NotStreamable, Packed, Seq, State, StreamSpec
+from lamina.core import Layer, NotStreamable, Packed, Seq, State, StreamSpec, each_length
 from lamina.core import state as trees
 from lamina.core.layer import state_dtype
 from lamina.layers.cache import behind
@@ -77,8 +77,8 @@ class Attention(Layer):
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         q, k, v, _ = self.heads(x, None)
         if isinstance(x, Packed):  # each row attends to itself
-            rows, places = zip(*(t.split(x.rows, 1) for t in (q, k, v)), strict=True), self.places(max(x.rows))
-            y = torch.cat([self.attend(*row, None, 0, places) for row in rows], 1)
+            places = self.places(max(x.rows))
+            y = each_length(lambda *row: self.attend(*row, None, 0, places), *((t, x.rows) for t in (q, k, v)))
         else:
             y = self.attend(q, k, v, None if x.dense else x.mask, 0, self.places())
         return x.with_values(self.out(y.flatten(2)))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lamina import ops
-from lamina.core import Layer, Packed, Seq, State, StreamSpec
+from lamina.core import Layer, Packed, Seq, State, StreamSpec, each_length
 from lamina.core.layer import state_dtype
 from lamina.layers.projection import Projection
 
@@ -47,9 +47,8 @@ class MemoryAttention(Layer):
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         k, v, mask = self._project(memory)
         if isinstance(x, Packed) and isinstance(memory, Packed):  # each row looks into its own memory
-            q = self._queries(x, k)
-            rows = zip(q.split(x.rows, 1), k.split(memory.rows, 1), v.split(memory.rows, 1), strict=True)
-            return self._told(x, torch.cat([ops.attention(*row) for row in rows], 1))
+            given = (self._queries(x, k), x.rows), (k, memory.rows), (v, memory.rows)
+            return self._told(x, each_length(ops.attention, *given))
         return self._attend(x, k, v, None if memory is not None and memory.dense else mask)
 
     def step(self, x: Seq, state: State, memory: Seq | None = None) -> tuple[Seq, State]:

@@ -42,7 +42,11 @@ class Unpadded(Layer):
     def forward(self, x: Seq, memory: Seq | None = None) -> Seq:
         if x.dense or tracing():
             return self.body(x, memory)
-        y = self.body(Packed.pack(x), None if memory is None else Packed.pack(memory))
+        order = x.lengths()
+        if memory is not None:  # rows that look into as long a memory stand together too
+            order = order * (memory.mask.shape[1] + 1) + memory.lengths()
+        order = order.argsort(stable=True)
+        y = self.body(Packed.pack(x, order), None if memory is None else Packed.pack(memory, order))
         assert isinstance(y, Packed)
         return y.unpacked()
 
