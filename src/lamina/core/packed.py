@@ -29,7 +29,7 @@ class Packed(Seq):
 
     @classmethod
     def pack(cls, x: Seq, order: Tensor) -> Packed:
-        """The real frames of x [B,T,*C], its rows in that order [B]."""
+        """The real frames of x [B,T,*C], its rows in that order [B], which puts those of the same length together."""
         row, _ = x.mask.nonzero(as_tuple=True)
         index = x.mask.flatten().nonzero().squeeze(1)[order.argsort()[row].argsort(stable=True)]
         values = x.values.flatten(0, 1).index_select(0, index)[None]
