@@ -111,10 +111,12 @@ class Layer(nn.Module, ABC):
         tensors that share no memory. What many listeners need, who are never all ready. A layer with a long cache
         overrides it, so that nothing of it is copied.
         """
+        more = (memory,) if self.takes_memory else ()
+        if not state:
+            return self.step(x, state, *more)[0]
         from lamina.core import state as trees
 
-        mine = trees.gather(state, rows)
-        y, new = self.step(x, mine, memory) if self.takes_memory else self.step(x, mine)
+        y, new = self.step(x, trees.gather(state, rows), *more)
         trees.put(state, rows, new)
         return y
 

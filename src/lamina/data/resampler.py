@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from functools import lru_cache
 from math import gcd
 from typing import Any
@@ -28,9 +29,9 @@ class Resampler:
     def __init__(self, rate: int, to: int) -> None:
         self.rate, self.to = rate, to
         self.unit = rate // gcd(rate, to)  # input samples between two that fall on output samples
-        self.heard = self.given = 0
-        self.tail: Samples = np.zeros(0, np.float32)
-        self.early: Samples = self.tail
+        self.heard = self.given = self.held = 0  # held: of the input, in `latest`
+        self.latest: deque[Samples] = deque()  # pieces that hold the tail, joined where it is asked for
+        self.early: Samples = np.zeros(0, np.float32)
         self.known = 0  # of the next samples: given already
         self.stream = _stream(rate, to)
 
@@ -39,22 +40,33 @@ class Resampler:
         self.heard += len(x)
         if self.stream is None:
             return x
-        start = self.heard - len(x) - len(self.tail)  # of the tail, in samples of the stream
-        first = max(0, self.heard - int(KEPT * self.rate)) // self.unit * self.unit
-        self.tail = np.concatenate([self.tail, x])[max(0, first - start) :]
+        self.latest.append(x)
+        self.held += len(x)
+        while self.latest and self.held - len(self.latest[0]) >= self._kept():
+            self.held -= len(self.latest.popleft())
         return self._given(self.stream.resample_chunk(x))
+
+    @property
+    def tail(self) -> Samples:
+        """The last KEPT seconds of the input, from a sample that falls on one of the output."""
+        return np.concatenate([np.zeros(0, np.float32), *self.latest])[self.held - self._kept() :]
+
+    def _kept(self) -> int:
+        """Samples of the tail."""
+        return self.heard - max(0, self.heard - int(KEPT * self.rate)) // self.unit * self.unit
 
     def finish(self) -> Samples:
         """The rest, at the end of the stream."""
         if self.stream is None:
             return np.zeros(0, np.float32)
-        return self._given(self.stream.resample_chunk(self.tail[:0], last=True))
+        return self._given(self.stream.resample_chunk(np.zeros(0, np.float32), last=True))
 
     @classmethod
     def resumed(cls, rate: int, to: int, heard: int, given: int, tail: Samples) -> Resampler:
         """The resampler that had heard and given so many samples; tail: the last of what it heard."""
         self = cls(rate, to)
-        self.heard, self.given, self.tail = heard, given, tail
+        self.heard, self.given, self.held = heard, given, len(tail)
+        self.latest.append(tail)
         if self.stream is not None:
             again = self.stream.resample_chunk(tail)
             known = given - (heard - len(tail)) // self.unit * (to // gcd(rate, to))  # of what the tail gives

@@ -68,6 +68,8 @@ class Telling:
 
     def beyond(self, stable: str, pending: Sequence[Label]) -> str:
         """What labels that are not final add to the stable text, which `now` gave."""
+        if not pending:
+            return ""
         more = Telling(self.units, self.seconds, self.text, [], list(self.open))
         more.add(pending)
         return more._told()[len(stable) :]

@@ -82,7 +82,8 @@ class Stream:
 
     def take(self, n: float = inf) -> tuple[Samples, float | None]:
         """The next n samples that are ready, and when the last had come; all, and None, where there are fewer."""
-        taken, at = [np.zeros(0, np.float32)], None
+        taken: list[Samples] = []
+        at = None
         while self.ready and n > 0:
             piece, at = self.ready.popleft()
             if len(piece) > n:
@@ -90,7 +91,7 @@ class Stream:
                 piece = piece[: int(n)]
             taken.append(piece)
             n -= len(piece)
-        return np.concatenate(taken), None if n > 0 else at
+        return _joined(taken), None if n > 0 else at
 
 
 _Came = tuple[Stream, Tensor, float | None]  # samples of a step, and `at` of Heard if they make a block whole
@@ -212,7 +213,7 @@ class Engine:
             assert stream.row is not None
             first, at = stream.take(self.listeners.short(stream.row))
             more, _ = stream.take((step - 1) * self.block if n > step else inf)
-            came[stream.row] = stream, torch.from_numpy(np.concatenate([first, more])), at
+            came[stream.row] = stream, torch.from_numpy(_joined([first, more])), at
             if stream.ready:
                 with self.wake:
                     self.busy[stream] = None
@@ -305,6 +306,12 @@ class Engine:
     def _failed(self, stream: Stream, problem: Problem) -> list[tuple[Stream, Answer]]:
         self._leave(stream)
         return [(stream, problem)]
+
+
+def _joined(pieces: list[Samples]) -> Samples:
+    """One array of several; not a copy where all but one are empty, which is what nearly every tick has."""
+    some = [piece for piece in pieces if len(piece)]
+    return some[0] if len(some) == 1 else np.concatenate([np.zeros(0, np.float32), *some])
 
 
 def _internal(error: Exception) -> Problem:

@@ -20,4 +20,4 @@ def samples(data: bytes, form: str) -> Samples:
     if len(data) % kind.itemsize:
         raise Problem("garbage", f"{len(data)} bytes are no whole number of {form} samples of {kind.itemsize} bytes")
     found = np.frombuffer(data, kind)
-    return found.astype(np.float32) / np.float32(32768) if form == "s16le" else found.astype(np.float32)
+    return found * np.float32(1 / 32768) if form == "s16le" else found.astype(np.float32)

@@ -22,7 +22,7 @@ from torch import Tensor
 from lamina.ops._native import BYTES, WIDE
 from lamina.ops._native.again import Launch, record
 
-__all__ = ["Kernel", "arrays", "claim", "numbers", "real", "registers", "whole"]
+__all__ = ["Kernel", "arrays", "claim", "numbers", "real", "registers", "scratch", "whole"]
 
 ENOUGH = 1 << 20  # operations, some 10 us: below it a second thread takes longer to wake than it saves
 _OPENMP = ctypes.CDLL(None)  # libtorch brings libgomp's symbols into the process
@@ -157,6 +157,22 @@ def registers(typing: Any, call: Any, count: Any) -> Any:
         return context.make_tuple(builder, signature.return_type, found)
 
     return types.UniTuple(kind, count.literal_value)(call, count), emit
+
+
+@intrinsic
+def scratch(typing: Any, call: Any, count: Any) -> Any:
+    """An array of `count` numbers on the stack, for one call of the kernel. Not in a loop: the stack would grow.
+
+    An array of numpy's counts its references at each call it is handed to, and keeps vectors out of registers there.
+    """
+    kind = types.Array(call.dtype, 1, "C")
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = builder.alloca(context.get_data_type(kind.dtype), arguments[1])
+        data.align = BYTES
+        return _flat(context, builder, kind, data)
+
+    return kind(call, types.intp), emit
 
 
 def _words(builder: Any, call: Any) -> Any:

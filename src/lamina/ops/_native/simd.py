@@ -25,6 +25,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+_ZERO = ir.Constant(ir.IntType(32), 0)
+
+
 class Vector(types.Type):
     """The numba type of a vector of a scalar type."""
 
@@ -81,24 +84,6 @@ def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     return types.void(array, types.intp, vector), emit
 
 
-@intrinsic
-def _lane(typing: Any, vector: Any, index: Any) -> Any:
-    """One number of a vector."""
-    extract = lambda context, builder, signature, arguments: builder.extract_element(*arguments)  # noqa: E731
-    return vector.scalar(vector, types.int32), extract
-
-
-@intrinsic
-def _with_lane(typing: Any, vector: Any, index: Any, number: Any) -> Any:
-    """The vector with one number changed."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector, index, number = arguments
-        return builder.insert_element(vector, number, index)
-
-    return vector(vector, types.int32, vector.scalar), emit
-
-
 def lanes(array: Any) -> int:
     """How many numbers of an array a vector holds."""
     raise NotImplementedError("for compiled code")
@@ -110,25 +95,43 @@ def _lanes(array):
     return lambda array: count
 
 
-@njit
-def load_some(array, index, count):
+@intrinsic
+def load_some(typing: Any, array: Any, index: Any, count: Any) -> Any:
     """The vector at array[index], zeros from its number `count` on: nothing is read there."""
-    if count >= lanes(array):
-        return load(array, index)
-    found = zeros(array)
-    for i in range(count):
-        found = _with_lane(found, i, array[index + i])
-    return found
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind, place = _vector(array.dtype), _place(context, builder, signature.args[0], *arguments[:2])
+        rest = ir.Constant(kind, [0.0] * kind.count)
+        return _masked(builder, array, "load", kind, [place], arguments[2], [rest])
+
+    return Vector(array.dtype)(array, types.intp, types.intp), emit
 
 
-@njit
-def store_some(array, index, vector, count):
+@intrinsic
+def store_some(typing: Any, array: Any, index: Any, vector: Any, count: Any) -> Any:
     """Writes the vector's first `count` numbers at array[index]."""
-    if count >= lanes(array):
-        store(array, index, vector)
-    else:
-        for i in range(count):
-            array[index + i] = _lane(vector, i)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _place(context, builder, signature.args[0], *arguments[:2])
+        _masked(builder, array, "store", ir.VoidType(), [arguments[2], place], arguments[3], [])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector, types.intp), emit
+
+
+def _masked(builder: Any, array: Any, what: str, kind: Any, given: list[Any], count: Any, rest: list[Any]) -> Any:
+    """LLVM's masked load or store of a vector's first `count` numbers."""
+    vector, align = _vector(array.dtype), ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
+    most = ir.Constant(count.type, vector.count)
+    count = builder.select(builder.icmp_signed("<", count, most), count, most)
+    places = ir.VectorType(ir.IntType(32), vector.count)
+    wanted = builder.insert_element(ir.Constant(places, ir.Undefined), builder.trunc(count, ir.IntType(32)), _ZERO)
+    wanted = builder.shuffle_vector(wanted, ir.Constant(places, ir.Undefined), ir.Constant(places, [0] * vector.count))
+    mask = builder.icmp_signed("<", ir.Constant(places, list(range(vector.count))), wanted)
+    arguments = [*given, align, mask, *rest]
+    form = ir.FunctionType(kind, [one.type for one in arguments])
+    name = f"llvm.masked.{what}.v{vector.count}f{array.dtype.bitwidth}.p0"
+    return builder.call(cgutils.get_or_insert_function(builder.module, form, name), arguments)
 
 
 @intrinsic
@@ -137,7 +140,7 @@ def splat(typing: Any, number: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = _vector(number)
-        one = builder.insert_element(ir.Constant(kind, ir.Undefined), arguments[0], ir.Constant(ir.IntType(32), 0))
+        one = builder.insert_element(ir.Constant(kind, ir.Undefined), arguments[0], _ZERO)
         first = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
         return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), first)
 

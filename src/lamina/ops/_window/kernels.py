@@ -5,32 +5,26 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lamina.ops._native.kernel import Kernel, arrays, claim, numbers, whole
+from lamina.ops._native.kernel import Kernel, arrays, claim, numbers, scratch, whole
 from lamina.ops._native.simd import exp, fma, lanes, load, load_some, splat, store, store_some, total, zeros
 
 __all__ = ["window"]
 
 
 @njit(inline="always")
-def _read(array, at, size, end):
-    """The vector at array[at], of which `size` numbers count: the others are read too, unless they lie beyond `end`."""
-    return load(array, at) if at + lanes(array) <= end else load_some(array, at, size)
-
-
-@njit(inline="always")
-def _score(asked, keys, at, size, end):
+def _score(asked, keys, at, size):
     """The product of a query, zeros behind its own end, and the key at keys[at]."""
     sum = zeros(asked)
     for i in range(0, size, lanes(asked)):
-        sum = fma(load(asked, i), _read(keys, at + i, size - i, end), sum)
+        sum = fma(load(asked, i), load_some(keys, at + i, size - i), sum)
     return total(sum)
 
 
 @njit(inline="always")
-def _weighted(weights, first, count, values, at, step, size, end, sum):
-    """sum + the weights from `first` on times `count` values, `step` apart."""
+def _weighted(weights, first, count, values, at, step, size, sum):
+    """sum + the weights from `first` on times `count` values of `size` numbers, `step` apart."""
     for s in range(count):
-        sum = fma(splat(weights[first + s]), _read(values, at + s * step, size, end), sum)
+        sum = fma(splat(weights[first + s]), load_some(values, at + s * step, size), sum)
     return sum
 
 
@@ -57,12 +51,13 @@ def window(call):
     batch, frames, kept, heads, size = numbers(call, 8, 5)
     one, width = lanes(q), heads * size
     wide, none, lowest = (size + one - 1) // one * one, q.dtype.type(0), q.dtype.type(-1e30)
-    asked = np.zeros(wide, q.dtype)
-    scores = np.empty((kept + one) // one * one + one, q.dtype)
+    asked, scores = scratch(call, wide), scratch(call, (kept + one) // one * one + one)
+    for i in range(size, wide):
+        asked[i] = none
     task = claim(call)
     while task < batch:
         at, new, seen = rows[task] * kept * width, task * frames * width, task * (kept + frames)
-        end, new_end, first = at + kept * width, new + frames * width, 0
+        first = 0
         while first < kept and allowed[seen + first] == none:
             first += 1
         for h in range(heads):
@@ -75,9 +70,9 @@ def window(call):
                 for s in range(count):
                     scores[s] = lowest
                     if s < old and allowed[seen + begin + s] != none:
-                        scores[s] = _score(asked, keys, at + (begin + s) * width + h * size, size, end)
+                        scores[s] = _score(asked, keys, at + (begin + s) * width + h * size, size)
                     elif s >= old and allowed[seen + kept + fresh + s - old] != none:
-                        scores[s] = _score(asked, k, new + (fresh + s - old) * width + h * size, size, new_end)
+                        scores[s] = _score(asked, k, new + (fresh + s - old) * width + h * size, size)
                     highest = max(highest, scores[s])
                 for s in range(count, (count + one - 1) // one * one):
                     scores[s] = lowest
@@ -89,8 +84,8 @@ def window(call):
                 share = none if highest == lowest else q.dtype.type(1) / whole_sum
                 for i in range(0, size, one):
                     here, rest = h * size + i, size - i
-                    sum = _weighted(scores, 0, old, values, at + begin * width + here, width, rest, end, zeros(q))
-                    sum = _weighted(scores, old, count - old, v, new + fresh * width + here, width, rest, new_end, sum)
+                    sum = _weighted(scores, 0, old, values, at + begin * width + here, width, rest, zeros(q))
+                    sum = _weighted(scores, old, count - old, v, new + fresh * width + here, width, rest, sum)
                     store_some(y, new + t * width + here, sum * splat(share), rest)
         _moved(keys, at, k, new, kept, frames, width, first)
         _moved(values, at, v, new, kept, frames, width, first)

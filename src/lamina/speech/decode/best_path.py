@@ -31,27 +31,26 @@ class BestPath(Decoder):
 
     def step_each(self, log_p: Tensor, states: Sequence[DecoderState]) -> Sequence[tuple[list[Label], DecoderState]]:
         most, classes = checked(log_p.flatten(0, -2)).max(1)  # of all streams at once
-        rows = zip(*(one.unflatten(0, log_p.shape[:-1]).tolist() for one in (most.exp(), classes)), states, strict=True)
-        return [self._heard(*row) for row in rows]
+        seen = (one.unflatten(0, log_p.shape[:-1]).tolist() for one in (most.exp(), classes))
+        before = (torch.stack([state[name] for state in states]).tolist() for name in ("heard", "confidence"))
+        found, heard, confidence = zip(*map(self._heard, *seen, *before), strict=True)
+        after = zip(torch.tensor(heard), torch.tensor(confidence, dtype=torch.float64), strict=True)
+        return [(labels, {"heard": h, "confidence": c}) for labels, (h, c) in zip(found, after, strict=True)]
 
     def _heard(
-        self, confidences: list[float], classes: list[int], state: DecoderState
-    ) -> tuple[list[Label], DecoderState]:
-        t, last, first, frames = state["heard"].tolist()
-        confidence = float(state["confidence"])
-        found = []
+        self, confidences: list[float], classes: list[int], heard: list[int], confidence: list[float]
+    ) -> tuple[list[Label], list[int], list[float]]:
+        """The labels that end in a stream's frames, and its state behind them."""
+        (t, last, first, frames), (highest,), found = heard, confidence, []
         for p, label in zip(confidences, classes, strict=True):
             if label == last:
-                frames, confidence = frames + 1, max(confidence, p)
+                frames, highest = frames + 1, max(highest, p)
             else:
                 if last:
-                    found.append(Label(last, first, min(confidence, 1.0), frames))
-                last, first, frames, confidence = label, t, 1, p
+                    found.append(Label(last, first, min(highest, 1.0), frames))
+                last, first, frames, highest = label, t, 1, p
             t += 1
-        return found, {
-            "heard": torch.tensor([t, last, first, frames]),
-            "confidence": torch.tensor([confidence], dtype=torch.float64),
-        }
+        return found, [t, last, first, frames], [highest]
 
     def pending(self, state: DecoderState) -> list[Label]:
         _, last, first, frames = state["heard"].tolist()
