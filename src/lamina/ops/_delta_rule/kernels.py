@@ -15,11 +15,10 @@ from __future__ import annotations
 
 from math import exp
 
-import numpy as np
 from numba import njit
 
 from lamina.ops._native import CHUNK, WIDE
-from lamina.ops._native.kernel import Kernel, arrays, claim, numbers, registers
+from lamina.ops._native.kernel import Kernel, arrays, claim, numbers, registers, scratch
 from lamina.ops._native.simd import fma, lanes, load, splat, store, total, zeros
 from lamina.ops._native.tile import give_tile, place, read_vectors, take_tile, vectors_for, write_vectors
 
@@ -124,7 +123,7 @@ def forwards(call):
     vectors = vectors_for(width, one)
     wide = vectors * one
     tiles, chunks = (width + wide - 1) // wide, (frames + CHUNK - 1) // CHUNK
-    tile = np.empty(rows * wide, columns.dtype)
+    tile = scratch(call, rows * wide)
     u, answer, found = registers(call, 3)
     own = registers(call, 3)
     task = claim(call)
@@ -181,7 +180,7 @@ def backwards(call):
     vectors = vectors_for(width, one)
     wide = vectors * one
     tiles, chunks = (width + wide - 1) // wide, (frames + CHUNK - 1) // CHUNK
-    tile = np.empty(rows * wide, g.dtype)
+    tile = scratch(call, rows * wide)
     gs, fs, found = registers(call, 3)
     own = registers(call, 3)
     task = claim(call)

@@ -95,9 +95,24 @@ def _lanes(array):
     return lambda array: count
 
 
-@intrinsic
-def load_some(typing: Any, array: Any, index: Any, count: Any) -> Any:
+@njit
+def load_some(array, index, count):
     """The vector at array[index], zeros from its number `count` on: nothing is read there."""
+    return load(array, index) if count >= lanes(array) else _load_first(array, index, count)
+
+
+@njit
+def store_some(array, index, vector, count):
+    """Writes the vector's first `count` numbers at array[index]."""
+    if count >= lanes(array):
+        store(array, index, vector)
+    else:
+        _store_first(array, index, vector, count)
+
+
+@intrinsic
+def _load_first(typing: Any, array: Any, index: Any, count: Any) -> Any:
+    """load_some where count is less than a vector's: what AVX2 takes longer for."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind, place = _vector(array.dtype), _place(context, builder, signature.args[0], *arguments[:2])
@@ -108,8 +123,7 @@ def load_some(typing: Any, array: Any, index: Any, count: Any) -> Any:
 
 
 @intrinsic
-def store_some(typing: Any, array: Any, index: Any, vector: Any, count: Any) -> Any:
-    """Writes the vector's first `count` numbers at array[index]."""
+def _store_first(typing: Any, array: Any, index: Any, vector: Any, count: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         place = _place(context, builder, signature.args[0], *arguments[:2])
@@ -120,10 +134,8 @@ def store_some(typing: Any, array: Any, index: Any, vector: Any, count: Any) -> 
 
 
 def _masked(builder: Any, array: Any, what: str, kind: Any, given: list[Any], count: Any, rest: list[Any]) -> Any:
-    """LLVM's masked load or store of a vector's first `count` numbers."""
+    """LLVM's masked load or store of a vector's first `count` numbers, fewer than 2^31."""
     vector, align = _vector(array.dtype), ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
-    most = ir.Constant(count.type, vector.count)
-    count = builder.select(builder.icmp_signed("<", count, most), count, most)
     places = ir.VectorType(ir.IntType(32), vector.count)
     wanted = builder.insert_element(ir.Constant(places, ir.Undefined), builder.trunc(count, ir.IntType(32)), _ZERO)
     wanted = builder.shuffle_vector(wanted, ir.Constant(places, ir.Undefined), ir.Constant(places, [0] * vector.count))

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from math import exp
 
-import numpy as np
 from numba import njit
 
 from lamina.ops._native import CHUNK, WIDE
-from lamina.ops._native.kernel import Kernel, arrays, claim, numbers, registers
+from lamina.ops._native.kernel import Kernel, arrays, claim, numbers, registers, scratch
 from lamina.ops._native.simd import fma, lanes, load, splat, store, zeros
 from lamina.ops._native.tile import dot, give_tile, place, read_vectors, take_tile, vectors_for, write_vectors
 
@@ -52,7 +51,7 @@ def retain(call):
     vectors = vectors_for(columns, one)
     wide = vectors * one
     tiles, chunks = (columns + wide - 1) // wide, (frames + CHUNK - 1) // CHUNK
-    tile = np.empty(rows * wide, values.dtype)
+    tile = scratch(call, rows * wide)
     value, found = registers(call, 2)
     unit = values.dtype.type(1)
     task = claim(call)

@@ -6,11 +6,10 @@ state; it computes them again, CHUNK frames at a time, from states that the way 
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
 from lamina.ops._native import BLOCK, CHUNK, WIDE
-from lamina.ops._native.kernel import Kernel, arrays, claim, numbers, registers
+from lamina.ops._native.kernel import Kernel, arrays, claim, numbers, registers, scratch
 from lamina.ops._native.simd import exp, fma, lanes, load, load_some, splat, store, store_some, total, zeros
 from lamina.ops._native.tile import place
 
@@ -42,7 +41,7 @@ def forward(call):
     one = lanes(x)
     wide = WIDE * one
     tiles, chunks = (channels + wide - 1) // wide, (frames + CHUNK - 1) // CHUNK
-    h, a = np.empty(n_state * wide, x.dtype), np.empty(n_state * wide, x.dtype)
+    h, a = scratch(call, n_state * wide), scratch(call, n_state * wide)
     ds, us, ys = registers(call, 3)
     task = claim(call)
     while task < rows * tiles:
@@ -130,8 +129,8 @@ def backward(call):
     wide = WIDE * one
     size = n_state * wide
     tiles, chunks = (channels + wide - 1) // wide, (frames + CHUNK - 1) // CHUNK
-    g, a, ga = np.empty(size, x.dtype), np.empty(size, x.dtype), np.empty(size, x.dtype)
-    states, decays = np.empty((CHUNK + 1) * size, x.dtype), np.empty(CHUNK * size, x.dtype)
+    g, a, ga = scratch(call, size), scratch(call, size), scratch(call, size)
+    states, decays = scratch(call, (CHUNK + 1) * size), scratch(call, CHUNK * size)
     ds, us, gys, gus, gds, gD = registers(call, 6)
     task = claim(call)
     while task < rows * tiles:
