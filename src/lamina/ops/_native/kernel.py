@@ -161,9 +161,10 @@ def registers(typing: Any, call: Any, count: Any) -> Any:
 
 @intrinsic
 def scratch(typing: Any, call: Any, count: Any) -> Any:
-    """An array of `count` numbers on the stack, for one call of the kernel. Not in a loop: the stack would grow.
+    """An array of `count` numbers on the stack, for one call of the kernel, and not in a loop: the stack would grow.
 
-    An array of numpy's counts its references at each call it is handed to, and keeps vectors out of registers there.
+    A thread may have no more than 512 kB of it. An array of numpy's counts its references at each call it is handed to,
+    and keeps vectors out of registers there.
     """
     kind = types.Array(call.dtype, 1, "C")
 

@@ -6,6 +6,7 @@ state; it computes them again, CHUNK frames at a time, from states that the way 
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
 from lamina.ops._native import BLOCK, CHUNK, WIDE
@@ -130,7 +131,7 @@ def backward(call):
     size = n_state * wide
     tiles, chunks = (channels + wide - 1) // wide, (frames + CHUNK - 1) // CHUNK
     g, a, ga = scratch(call, size), scratch(call, size), scratch(call, size)
-    states, decays = scratch(call, (CHUNK + 1) * size), scratch(call, CHUNK * size)
+    states, decays = np.empty((CHUNK + 1) * size, x.dtype), np.empty(CHUNK * size, x.dtype)  # too large for the stack
     ds, us, gys, gus, gds, gD = registers(call, 6)
     task = claim(call)
     while task < rows * tiles:

@@ -10,6 +10,8 @@ from lamina.ops._native import kernels_of, needs_graph
 
 __all__ = ["refuses", "window_rows"]
 
+LONGEST = 1 << 14  # frames of a cache
+
 _kernels = kernels_of(__package__)
 
 
@@ -18,6 +20,8 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor, keys: Tensor, valu
         return "it writes in place, and has no gradient"
     if not (keys.is_contiguous() and values.is_contiguous()):
         return "the cache is not contiguous"
+    if keys.shape[1] > LONGEST:
+        return "its scores are too many for a thread's stack"
     return _native.refuses(q, k, v, keys, values)
 
 
