@@ -258,12 +258,3 @@ def test_rows_that_are_not_there_are_refused(rows: Tensor) -> None:
     q, caches = torch.randn(2, 1, 2, 8), torch.randn(2, 8, 5, 2, 8)
     with pytest.raises(ValueError, match=r"rows must be int64 within 0\.\.7"):
         ops.window_rows(q, q, q, torch.ones(2, 6, dtype=torch.bool), *caches, rows)
-
-
-def test_a_cache_too_long_for_the_stack_is_left_to_the_definition() -> None:
-    q, caches = torch.randn(1, 1, 1, 1), torch.zeros(2, 1, (1 << 14) + 1, 1, 1)
-    given = (q, q, q, torch.ones(1, (1 << 14) + 2, dtype=torch.bool), *caches, torch.tensor([0]))
-    with pytest.raises(ValueError, match="too many for a thread's stack"):
-        ops.window_rows(*given, impl="numba")
-    ops.window_rows(*given)
-    assert float(caches[0, 0, -1]) == float(q)

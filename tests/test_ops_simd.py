@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lamina import ops
 from lamina.ops._native.kernel import Kernel, arrays, claim, numbers, scratch
 from lamina.ops._native.simd import lanes, load, load_some, splat, store, store_some
 
@@ -56,3 +57,32 @@ def test_arrays_on_the_stack_are_apart(dtype, size):
     y = torch.zeros(size, dtype=dtype)
     _apart([x, y], [size], tasks=1, work=1)
     assert torch.equal(y, 2 * x)
+
+
+def _tall(rows):
+    """Calls whose tile, scores or states have that many rows: op, inputs."""
+    one, heads = torch.ones(1, 1, 1), torch.ones(1, 1, 1, rows)
+    caches, seen = torch.ones(2, 1, rows, 1, 1), torch.ones(1, rows + 1, dtype=torch.bool)
+    return {
+        "retention": (ops.retention, [heads, heads, one[None], -one]),
+        "delta_rule": (ops.delta_rule, [heads / rows, heads / rows, one[None], one]),
+        "selective_scan": (ops.selective_scan, [one, one, -heads[0, 0], heads[0], heads[0], one[0, 0]]),
+        "window_rows": (ops.window_rows, [*[one[None]] * 3, seen, *caches, torch.tensor([0])]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("retention", 1024), ("delta_rule", 1024), ("selective_scan", 341), ("window_rows", (1 << 16) - 1)],
+)
+def test_what_has_no_room_on_a_stack_is_left_to_another_implementation(name, most):
+    op, inputs = _tall(most)[name]
+    held = [x.clone() for x in inputs]  # window_rows writes its caches over
+    y = op(*inputs, impl="numba")
+    wanted = op(*held, impl="ref")
+    torch.testing.assert_close(y, wanted)
+    op, inputs = _tall(most + 1)[name]
+    with pytest.raises(ValueError, match="too large for a thread's stack"):
+        op(*inputs, impl="numba")
+    held = [x.clone() for x in inputs]
+    torch.testing.assert_close(op(*inputs), op(*held, impl="ref"))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from lamina.ops._delta_rule import chunk, fla, native, ref
-from lamina.ops._native import refuses
 from lamina.ops._retention.fla import refuses as no_fla
+from lamina.ops._retention.native import refuses
 from lamina.ops._shapes import Shapes, one_dtype, working_dtype
 from lamina.ops.registry import Impl, Op, short
 

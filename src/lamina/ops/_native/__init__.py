@@ -23,6 +23,7 @@ __all__ = [
     "CHUNK",
     "TASK",
     "WIDE",
+    "beyond_stack",
     "bits",
     "differentiable",
     "kernels_of",
@@ -39,6 +40,7 @@ BYTES = 64  # of a vector
 WIDE = 4  # vectors that a kernel works on side by side
 CHUNK = 16  # frames between the states that are kept for the way back
 TASK = 1 << 13  # numbers of a task where frames do not hang on each other
+STACK = 1 << 18  # bytes of scratch: some systems give a thread twice that as its whole stack
 BLOCK = 64  # channels of a task where a channel's state is the vector
 
 
@@ -87,6 +89,11 @@ def refuses(*inputs: Tensor | None) -> str | None:
         if not tensor.numel():
             return "there is nothing to do"
     return tracing()
+
+
+def beyond_stack(size: int) -> str | None:
+    """The reason why a kernel cannot have scratch of so many bytes, or None."""
+    return f"its scratch of {size:,} bytes is too large for a thread's stack" if size > STACK else None
 
 
 def needs_graph(*inputs: Tensor | None) -> bool:

@@ -163,8 +163,8 @@ def registers(typing: Any, call: Any, count: Any) -> Any:
 def scratch(typing: Any, call: Any, count: Any) -> Any:
     """An array of `count` numbers on the stack, for one call of the kernel, and not in a loop: the stack would grow.
 
-    A thread may have no more than 512 kB of it. An array of numpy's counts its references at each call it is handed to,
-    and keeps vectors out of registers there.
+    Whoever calls the kernel asks `beyond_stack` first. An array of numpy's counts its references at each call it is
+    handed to, and keeps vectors out of registers there.
     """
     kind = types.Array(call.dtype, 1, "C")
 

@@ -112,7 +112,7 @@ def store_some(array, index, vector, count):
 
 @intrinsic
 def _load_first(typing: Any, array: Any, index: Any, count: Any) -> Any:
-    """load_some where count is less than a vector's: what AVX2 takes longer for."""
+    """load_some of less than a vector."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind, place = _vector(array.dtype), _place(context, builder, signature.args[0], *arguments[:2])
@@ -124,6 +124,7 @@ def _load_first(typing: Any, array: Any, index: Any, count: Any) -> Any:
 
 @intrinsic
 def _store_first(typing: Any, array: Any, index: Any, vector: Any, count: Any) -> Any:
+    """store_some of less than a vector."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         place = _place(context, builder, signature.args[0], *arguments[:2])
@@ -134,7 +135,7 @@ def _store_first(typing: Any, array: Any, index: Any, vector: Any, count: Any) -
 
 
 def _masked(builder: Any, array: Any, what: str, kind: Any, given: list[Any], count: Any, rest: list[Any]) -> Any:
-    """LLVM's masked load or store of a vector's first `count` numbers, fewer than 2^31."""
+    """LLVM's masked load or store of a vector's first `count` numbers."""
     vector, align = _vector(array.dtype), ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
     places = ir.VectorType(ir.IntType(32), vector.count)
     wanted = builder.insert_element(ir.Constant(places, ir.Undefined), builder.trunc(count, ir.IntType(32)), _ZERO)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from lamina.ops._native import refuses
 from lamina.ops._native.again import again
 from lamina.ops._retention import chunk, fla, native, ref
 from lamina.ops._shapes import Shapes, one_dtype, working_dtype
@@ -16,7 +15,7 @@ __all__ = ["RETENTION", "retention"]
 
 RETENTION = Op(
     "retention",
-    Impl("numba", native.retention, refuses),
+    Impl("numba", native.retention, native.refuses),
     Impl("fla", fla.retention, fla.refuses),
     Impl("chunk", chunk.retention, yields=short, traces=True),
     Impl("ref", ref.retention, traces=True),

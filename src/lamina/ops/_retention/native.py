@@ -10,13 +10,21 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from lamina.ops import _native
 from lamina.ops._native import CHUNK, differentiable, kernels_of, layout, needs_graph, rows_first
 from lamina.ops._retention import chunk
 
-__all__ = ["decay_gradient", "retention"]
+__all__ = ["decay_gradient", "refuses", "retention"]
 
 
 _kernels = kernels_of(__package__)
+
+
+def refuses(*inputs: Tensor | None) -> str | None:
+    """Of the delta rule too. The last input is the state [B,H,K,V]; a tile has all of its rows, or all of its columns."""
+    state = inputs[-1]
+    assert state is not None
+    return _native.refuses(*inputs) or _native.beyond_stack(max(state.shape[-2:]) * _native.WIDE * _native.BYTES)
 
 
 def retention(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

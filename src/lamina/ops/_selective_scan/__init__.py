@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from lamina.ops._native import refuses
 from lamina.ops._native.again import again
 from lamina.ops._selective_scan import chunk, native, ref
 from lamina.ops._shapes import Shapes, one_dtype, working_dtype
@@ -16,7 +15,7 @@ __all__ = ["SELECTIVE_SCAN", "selective_scan"]
 
 SELECTIVE_SCAN = Op(
     "selective_scan",
-    Impl("numba", native.selective_scan, refuses),
+    Impl("numba", native.selective_scan, native.refuses),
     Impl("chunk", chunk.selective_scan, yields=short, traces=True),
     Impl("ref", ref.selective_scan, traces=True),
 )

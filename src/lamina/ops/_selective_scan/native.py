@@ -9,15 +9,32 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from lamina.ops._native import BLOCK, BYTES, CHUNK, WIDE, differentiable, kernels_of, needs_graph, rows_first
+from lamina.ops import _native
+from lamina.ops._native import (
+    BLOCK,
+    BYTES,
+    CHUNK,
+    WIDE,
+    beyond_stack,
+    differentiable,
+    kernels_of,
+    needs_graph,
+    rows_first,
+)
 from lamina.ops._selective_scan import chunk
 
-__all__ = ["selective_scan"]
+__all__ = ["refuses", "selective_scan"]
 
 FEW = 4  # frames
 
 
 _kernels = kernels_of(__package__)
+
+
+def refuses(*inputs: Tensor) -> str | None:
+    return _native.refuses(*inputs) or _native.beyond_stack(
+        3 * inputs[-1].shape[-1] * WIDE * BYTES
+    )  # the way back has three
 
 
 def selective_scan(

@@ -10,8 +10,6 @@ from lamina.ops._native import kernels_of, needs_graph
 
 __all__ = ["refuses", "window_rows"]
 
-LONGEST = 1 << 14  # frames of a cache
-
 _kernels = kernels_of(__package__)
 
 
@@ -20,9 +18,8 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor, keys: Tensor, valu
         return "it writes in place, and has no gradient"
     if not (keys.is_contiguous() and values.is_contiguous()):
         return "the cache is not contiguous"
-    if keys.shape[1] > LONGEST:
-        return "its scores are too many for a thread's stack"
-    return _native.refuses(q, k, v, keys, values)
+    scratch = (keys.shape[1] + q.shape[-1]) * q.element_size()  # a frame's scores and its query
+    return _native.refuses(q, k, v, keys, values) or _native.beyond_stack(scratch)
 
 
 def window_rows(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor, keys: Tensor, values: Tensor, rows: Tensor) -> Tensor:
