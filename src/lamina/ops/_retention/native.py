@@ -21,7 +21,7 @@ _kernels = kernels_of(__package__)
 
 
 def refuses(*inputs: Tensor | None) -> str | None:
-    """Of the delta rule too. The last input is the state [B,H,K,V]; a tile has all of its rows, or all of its columns."""
+    """Of the delta rule too: the last input is the state [B,H,K,V], and a tile has all its rows or all its columns."""
     state = inputs[-1]
     assert state is not None
     return _native.refuses(*inputs) or _native.beyond_stack(max(state.shape[-2:]) * _native.WIDE * _native.BYTES)

@@ -15,7 +15,6 @@ from lamina.ops._native import (
     BYTES,
     CHUNK,
     WIDE,
-    beyond_stack,
     differentiable,
     kernels_of,
     needs_graph,
