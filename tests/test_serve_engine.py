@@ -108,6 +108,28 @@ def test_a_tick_is_one_step(recogniser):
         del listeners.layer.step_rows
 
 
+def test_who_falls_behind_hears_several_blocks_in_a_step_and_nobody_is_passed_over_twice(recogniser):
+    ticks, x = Ticks(recogniser), sound(1)
+    slow, one, two = (ticks.stream()[0] for _ in range(3))
+    blocks = [message(x[i * BLOCK : (i + 1) * BLOCK], float(i)) for i in range(12)]
+
+    def told(*work):
+        return {stream: round(answer.caption.seconds * RATE) // BLOCK for stream, answer in ticks.tick(*work).items()}
+
+    assert told((slow, blocks[:1], None), (one, blocks[:3], None), (two, blocks[:4], None)) == {one: 3, two: 3}
+    assert set(ticks.engine.busy) == {slow, two}
+    # its turn, though the others have more
+    assert told((slow, [], None), (one, blocks[3:6], None), (two, [], None)) == {slow: 1, one: 4, two: 4}
+    assert told((slow, blocks[1:2], None), (one, [], None), (two, blocks[4:6], None)) == {one: 6, two: 6}
+    # what came meanwhile is heard with it
+    assert told((slow, blocks[2:4], None), (one, blocks[6:12], None), (two, blocks[6:12], None)) == {
+        slow: 4, one: 9, two: 9
+    }  # fmt: skip
+    ticks.tick((one, [], None), (two, [], None))
+    assert told((slow, [], "end"), (one, [], "end"), (two, [], "end")) == {slow: 4, one: 12, two: 12}
+    assert ticks.taken == 0
+
+
 def test_what_is_no_sound_fails_for_its_stream_alone(recogniser):
     ticks, x = Ticks(recogniser), sound(2)
     good, bad, loud = (ticks.stream(format=form)[0] for form in ("s16le", "f32le", "f32le"))

@@ -78,6 +78,7 @@ class Stream:
     row: int | None = None
     resampler: Any = None
     ready: deque[tuple[Samples, float]] = field(default_factory=deque)  # at the model's rate, and when they had come
+    passed: bool = False  # over in the last tick, for having fewer blocks than most
     over: bool = False
 
     def take(self, n: float = inf) -> tuple[Samples, float | None]:
@@ -173,7 +174,7 @@ class Engine:
         sounds: list[Sound] = []
         ask: Ask | None = None
         inbox, turn = stream.inbox, 0.0
-        while inbox and ask is None and turn < TURN and not stream.ready:
+        while inbox and ask is None and turn < TURN and (stream.passed or not stream.ready):
             item = inbox.popleft()
             if isinstance(item, Sound):
                 sounds.append(item)
@@ -202,22 +203,30 @@ class Engine:
         return []
 
     def _push(self, streams: list[Stream]) -> list[tuple[Stream, Answer]]:
-        """The captions of rows that were stepped, in one step, of as many blocks as the one has that has the fewest. A
-        resampler gives several at once; the rest wait for the next tick, as a step of a few rows takes nearly as long
-        as one of many.
+        """The captions of rows that were stepped, in one step of as many blocks each as `_step` says.
+
+        Who has more keeps the rest for the next tick, who has fewer keeps all.
         """
         blocks = {stream: self._blocks(stream) for stream in streams if stream.ready and not stream.over}
-        step = min((n for n in blocks.values() if n), default=0)
+        step = _step(blocks)
         came: dict[int, _Came] = {}
         for stream, n in blocks.items():
             assert stream.row is not None
+            stream.passed = 0 < n < step
+            if stream.passed:
+                self._again(stream)
+                continue
             first, at = stream.take(self.listeners.short(stream.row))
             more, _ = stream.take((step - 1) * self.block if n > step else inf)
             came[stream.row] = stream, torch.from_numpy(_joined([first, more])), at
             if stream.ready:
-                with self.wake:
-                    self.busy[stream] = None
+                self._again(stream)
         return self._stepped(came)
+
+    def _again(self, stream: Stream) -> None:
+        """It has a turn in the next tick."""
+        with self.wake:
+            self.busy[stream] = None
 
     def _blocks(self, stream: Stream) -> int:
         """How many the samples that are ready make whole."""
@@ -306,6 +315,15 @@ class Engine:
     def _failed(self, stream: Stream, problem: Problem) -> list[tuple[Stream, Answer]]:
         self._leave(stream)
         return [(stream, problem)]
+
+
+def _step(blocks: dict[Stream, int]) -> int:
+    """How many blocks to step, of as many as each stream has: what half of those with any have, or more. A step of two
+    takes less than two of one, and who falls behind has several. But nobody is passed over twice in a row.
+    """
+    some = sorted(n for n in blocks.values() if n)
+    passed = [n for stream, n in blocks.items() if n and stream.passed]
+    return min(passed, default=some[(len(some) - 1) // 2] if some else 0)
 
 
 def _joined(pieces: list[Samples]) -> Samples:
