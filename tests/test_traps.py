@@ -117,6 +117,7 @@ MORE = (
     Trap("more", "waits too long", ("causal",), layer(extra.WaitsTooLong), "not tight: 1 would do"),
     Trap("more", "shared clock", ("hold", "absent"), layer(extra.SharedClock), "differ first"),
     Trap("more", "rows in turn", ("rows",), layer(extra.WritesInTurn), "some rows stepped in place"),
+    Trap("more", "clock in Python", ("captured",), layer(extra.CountsInPython), "captured steps"),
     Trap("more", "state by address", ("save",), layer(extra.KeptByAddress), "going on from the state"),
     Trap("more", "bare message", ("reason",), layer(extra.Bare), "KeyError"),
     Trap("more", "unrecorded number", ("config",), layer(extra.Forgetful), "the rebuilt layer"),

@@ -131,3 +131,22 @@ class WritesInTurn(Base):
         y, new = self.step(x, {"sum": state["sum"][rows]})
         state["sum"][rows if self.right else torch.arange(len(rows))] = new["sum"]
         return y
+
+
+class CountsInPython(Base):
+    """x W + sin(position); wrong: the position of a step is a number in Python, which a replay does not know."""
+
+    def __init__(self, right: bool = True) -> None:
+        super().__init__(right)
+        self.seen = 0
+
+    def init_state(self, batch, *, like=None, memory=None):
+        self.seen = 0
+        return {"position": self.zeros(batch, like=like, dtype=torch.long)}
+
+    def step(self, x: Seq, state, memory=None):
+        start = state["position"] if self.right else torch.full_like(state["position"], self.seen)
+        self.seen += x.mask.shape[1]
+        position = start[:, None] + x.mask.long().cumsum(1) - 1
+        y = x.zeroed() @ self.weight + position[..., None].to(x.values.dtype).sin()
+        return x.with_values(y), {"position": start + x.mask.sum(1)}

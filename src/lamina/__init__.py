@@ -2,6 +2,7 @@
 
 from lamina.core import (
     Bidirectional,
+    Captured,
     Delay,
     Identity,
     Layer,
@@ -28,7 +29,7 @@ from lamina.models import create, save
 
 __version__ = "0.1.0"
 __all__ = [
-    "Bidirectional", "Delay", "Identity", "Layer", "NotStreamable", "Parallel", "Pointwise", "Repeat", "Residual",
-    "Reverse", "Seq", "Serial", "State", "StreamSpec", "Streamer", "UserError", "check", "cost", "create", "load",
-    "run_steps", "save", "state", "taps",
+    "Bidirectional", "Captured", "Delay", "Identity", "Layer", "NotStreamable", "Parallel", "Pointwise", "Repeat",
+    "Residual", "Reverse", "Seq", "Serial", "State", "StreamSpec", "Streamer", "UserError", "check", "cost", "create",
+    "load", "run_steps", "save", "state", "taps",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""40 ms of a stream through four structures at equal weights, beside torchaudio's Emformer."""
+"""40 ms of a stream through four structures at equal weights, captured and not, beside torchaudio's Emformer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lamina.bench.peers import emformer as peer
 from lamina.bench.timing import interleaved
-from lamina.core import Layer, Seq, run_steps
+from lamina.core import Captured, Layer, Seq, State, Streamer, run_steps
 from lamina.core.config import UserError
 from lamina.core.cost import example, params
 from lamina.models import create
@@ -39,6 +39,7 @@ SIZES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 Step = Callable[[], object]
+CAPTURED = ", captured"  # behind the name of a structure whose steps are replayed (`lamina.Captured`)
 
 
 @torch.no_grad()
@@ -52,8 +53,8 @@ def bench_chunk(
     """Microseconds of a step on a chunk at batch 1, in float32, of at least so many steps each, taken in turns.
 
     The same chunk for all: so many frames, of each structure's own width, in which it goes on with an old stream.
-    Before any time is taken step must give what forward gives, and the Emformer, which has no such form of the same
-    outputs, twice the same finite ones. ratio: the Emformer's median over ours; real_time: the median over 40 ms.
+    Before any time is taken step must give what forward gives, captured too, and the Emformer, which has no such form
+    of the same outputs, twice the same finite ones. ratio: the Emformer's median over ours; real_time: over 40 ms.
     """
     torch.manual_seed(0)
     models = {name: create(model, **keys).eval() for name, (model, keys) in sizes.items()}
@@ -67,7 +68,9 @@ def bench_chunk(
         "env": environment(),
     }  # fmt: skip
     for n in frames:
-        calls = {name: _stream(model, n) for name, model in models.items()}
+        calls = {name: _stream(model, n, model.step) for name, model in models.items()}
+        calls |= {name + CAPTURED: _stream(model, n, Captured(model.step)) for name, model in models.items()}
+        ours = list(calls)
         if not without:
             made = peer.emformer(**theirs, segment=n, left=LEFT)
             result["weights"]["Emformer"] = params(made)
@@ -78,7 +81,7 @@ def bench_chunk(
             {
                 "frames": n,
                 "times": {name: t.as_dict() for name, t in times.items()},
-                "ratio": {name: best.median / times[name].median if best else None for name in models},
+                "ratio": {name: best.median / times[name].median if best else None for name in ours},
                 "real_time": {name: t.median / (1000 * CHUNK) for name, t in times.items()},
             }
         )
@@ -90,22 +93,25 @@ def _agrees(name: str, model: Layer, frames: tuple[int, ...]) -> None:
     x = example(model, 1, 24)
     want = model(x).values
     for n in frames:
-        apart = float((run_steps(model, x, [n]).values - want).abs().max() / want.abs().max())
-        if not apart <= BOUND:
-            raise UserError(
-                f"bench step: {name}: step and forward differ by {apart:.1e} of the largest value on chunks of {n} "
-                f"frames, {BOUND:g} allowed; no time is given on red"
-            )
+        streamer = Streamer(model, captured=True)
+        captured = torch.cat([streamer.push(part).values for part in x.values.split(n, 1)], 1)
+        for got in (run_steps(model, x, [n]).values, captured):
+            apart = float((got - want).abs().max() / want.abs().max())
+            if not apart <= BOUND:
+                raise UserError(
+                    f"bench step: {name}: step and forward differ by {apart:.1e} of the largest value on chunks of {n} "
+                    f"frames, {BOUND:g} allowed; no time is given on red"
+                )
 
 
-def _stream(model: Layer, frames: int) -> Step:
+def _stream(model: Layer, frames: int, call: Callable[[Seq, State], tuple[Seq, State]]) -> Step:
     """A stream of ours that is AGE frames old and goes on at every call."""
     _, state = model.step(example(model, 1, AGE), model.init_state(1))
     x = example(model, 1, frames)
 
     def step() -> Seq:
         nonlocal state
-        y, state = model.step(x, state)
+        y, state = call(x, state)
         return y
 
     return step
@@ -131,13 +137,12 @@ def chunk_lines(found: dict[str, Any]) -> list[str]:
     lines = [f"{found['what']} ({env['threads']} thread{'s' * (env['threads'] > 1)}, torch {env['torch']})"]
     for chunk in found["chunks"]:
         n = chunk["frames"]
-        lines.append(
-            f"as {n} frame{'s' * (n > 1)} of {CHUNK // n} ms:    p50      p95      p99 us  of real time   ratio"
-        )
+        head = f"as {n} frame{'s' * (n > 1)} of {CHUNK // n} ms:"
+        lines.append(f"{head:<26}      p50      p95      p99 us  of real time   ratio")
         for name, t in chunk["times"].items():
             ratio = chunk["ratio"].get(name)
             lines.append(
-                f"  {name:<16} {t['us_p50']:>8.0f} {t['us_p95']:>8.0f} {t['us_p99']:>8.0f} "
+                f"  {name:<24} {t['us_p50']:>8.0f} {t['us_p95']:>8.0f} {t['us_p99']:>8.0f} "
                 f"{100 * chunk['real_time'][name]:>11.2f} % " + (f"{ratio:>7.2f}" if ratio else "").rstrip()
             )
     weights = ", ".join(f"{name} {n:,}" for name, n in found["weights"].items())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import cast
 
@@ -17,9 +19,11 @@ from lamina.core.config import SCHEMA, UserError, check_schema
 from lamina.core.layer import State
 
 __all__ = [
-    "flatten", "from_bytes", "gather", "hold", "load", "map_tensors", "names", "nbytes", "put", "save", "stack",
-    "to_bytes", "unflatten",
+    "flatten", "from_bytes", "gather", "hold", "load", "map_tensors", "names", "nbytes", "owned", "owning", "put",
+    "save", "stack", "to_bytes", "unflatten",
 ]  # fmt: skip
+
+_owned: ContextVar[bool] = ContextVar("lamina_owned", default=False)
 
 
 def flatten(state: State, prefix: str = "") -> dict[str, Tensor]:
@@ -81,6 +85,21 @@ def put(state: State, rows: Tensor, new: State) -> None:
             put(tensor, rows, cast(State, new[name]))
         else:
             tensor.index_copy_(0, rows, cast(Tensor, new[name]))
+
+
+@contextmanager
+def owning() -> Iterator[None]:
+    """Inside the block step may write over the states it is given: who calls it alone holds them."""
+    token = _owned.set(True)
+    try:
+        yield
+    finally:
+        _owned.reset(token)
+
+
+def owned() -> bool:
+    """Whether step may write over the state it is given; it need not."""
+    return _owned.get()
 
 
 def stack(states: Sequence[State]) -> State:

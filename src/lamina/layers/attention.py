@@ -34,7 +34,6 @@ class Attention(Layer):
     """
 
     chunked: ClassVar[bool] = False  # frames of a chunk see each other
-    owns: bool = False  # the states given to step are written over: for a search, which alone holds layer and states
 
     def __init__(self, d_model: int, n_heads: int, rotary: bool, short_conv: int, relative: bool) -> None:
         super().__init__()
@@ -92,9 +91,9 @@ class Attention(Layer):
             q, new["q"] = behind(past["q"], q)
             q = q[:, :frames]
         if self._short(q, past["k"]):  # the cache is copied, and the copy attended to where it lies
+            owned = trees.owned() and past["k"].is_contiguous()
             new["k"], new["v"] = (
-                past[name] if self.owns else past[name].clone(memory_format=torch.contiguous_format)
-                for name in ("k", "v")
+                past[name] if owned else past[name].clone(memory_format=torch.contiguous_format) for name in ("k", "v")
             )
             y = ops.window_rows(q, k, v, mask, new["k"], new["v"], torch.arange(len(q)))
         else:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lamina.core import Layer, Pointwise, Seq, Serial, State, StreamSpec
 from lamina.core.layer import state_dtype
-from lamina.ops.registry import tracing
+from lamina.ops.registry import hidden, tracing
 
 __all__ = ["Frames", "LogMel", "MelSpectrum", "mel_filters"]
 
@@ -65,7 +65,7 @@ class Frames(Layer):
         heard = torch.cat([past, values.to(past.dtype)], 1)
         mask = torch.cat([cast(Tensor, state["mask"]), x.mask], 1)
         y = self._framed(heard.to(values.dtype), mask, n // self.hop)
-        if not (tracing() or y.mask.is_meta):  # in an old stream, so that no layer behind must look at the mask
+        if not (hidden() or y.mask.is_meta):  # in an old stream, so that no layer behind must look at the mask
             y.dense = bool(y.mask.all())
         return y, {"x": heard[:, n:].clone(), "mask": mask[:, n:].clone()}
 

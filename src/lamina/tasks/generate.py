@@ -8,7 +8,8 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
-from lamina.core import Layer, Seq, UserError
+from lamina.core import Captured, Layer, Seq, State, UserError
+from lamina.core import state as trees
 from lamina.tasks.lm import LanguageModel
 
 __all__ = ["Writer", "choose"]
@@ -34,15 +35,19 @@ class Writer:
             self.head, self.encoder = nn.Identity(), task.eval()
         else:
             raise UserError(f"{type(task).__name__} tells no next token; give a language model, such as one of `text`")
-        self.state = self.encoder.init_state(1)
+        self.step, self._state = Captured(self.encoder.step), self.encoder.init_state(1)
         self.logits: Tensor | None = None
+
+    @property
+    def state(self) -> State:
+        return trees.map_tensors(Tensor.clone, self._state)
 
     @torch.no_grad()
     def read(self, tokens: Tensor) -> None:
         """Takes tokens [T] in, one step of T frames; T may be 0."""
         if not len(tokens):
             return
-        frames, self.state = self.encoder.step(Seq.of(tokens.long()[None]), self.state)
+        frames, self._state = self.step(Seq.of(tokens.long()[None]), self._state)
         self.logits = self.head(frames.values[0, -1])
 
     def write(self, n: int, *, temperature: float = 1.0, top_p: float = 1.0, seed: int = 0) -> Iterator[int]:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from lamina import ops
-from lamina.core import Layer, Seq, State, UserError
+from lamina.core import Captured, Layer, Seq, State, UserError
 from lamina.core import state as trees
 from lamina.layers import CausalAttention
 
 __all__ = ["Teller", "search"]
 
-ROOM = 16  # frames that a cache has at first; it doubles
+ROOM = 64  # frames that a cache has at first; it doubles
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,8 @@ class _Stream:
         self.device = memory.mask.device
         self.decoder = copy.deepcopy(teller.decoder, {id(p): p for p in teller.decoder.parameters()}).eval()
         caches = [layer for layer in self.decoder.modules() if isinstance(layer, CausalAttention)]
-        for layer in caches:
-            layer.owns = True
         self.caches = [(layer, most if layer.capacity is None else min(layer.capacity, most)) for layer in caches]
+        self.step = Captured(self._step)
         self.length = self.room = 0
         self.state: State | None = None
 
@@ -81,9 +80,13 @@ class _Stream:
             wider = self.decoder.init_state(self.rows, memory=self.memory)
             self.state = wider if self.state is None else trees.map_tensors(_behind, wider, self.state)
         assert self.state is not None
-        frames, self.state = self.decoder.step(self.teller.stem(Seq.of(tokens[:, None])), self.state)
+        told, self.state = self.step(Seq.of(tokens[:, None]), self.state)
         self.length += 1
-        return self.teller.head(frames.values)[:, 0]
+        return told.values[:, 0]
+
+    def _step(self, tokens: Seq, state: State) -> tuple[Seq, State]:
+        frames, state = self.decoder.step(self.teller.stem(tokens), state)
+        return frames.with_values(self.teller.head(frames.values)), state
 
     def go_on_from(self, rows: Tensor) -> None:
         """The beams that go on; nothing is copied where each goes on from itself."""
@@ -93,7 +96,7 @@ class _Stream:
 
 def _behind(wider: Tensor, state: Tensor) -> Tensor:
     """A cache at the end of a wider one that is empty."""
-    return state if wider.shape == state.shape else torch.cat([wider[:, state.shape[1] :], state], 1)
+    return state.clone() if wider.shape == state.shape else torch.cat([wider[:, state.shape[1] :], state], 1)
 
 
 def _greedy(stream: _Stream) -> Tensor:

@@ -24,7 +24,7 @@ from lamina.core.check.policy import LawError, Skipped
 from lamina.core.check.run import LAWS, Result, check_law, check_layer, choose, parametrize
 
 __all__ = [
-    "LAWS", "Case", "Law", "LawError", "Result", "Skipped", "StepGraph", "absent", "aging", "batch", "causal",
-    "check_law", "check_layer", "choose", "chunks", "compile_", "config", "export", "flush", "grad", "hold", "mode",
-    "onnx", "padding", "parametrize", "pure", "reason", "rows", "save", "shapes", "state",
+    "LAWS", "Case", "Law", "LawError", "Result", "Skipped", "StepGraph", "absent", "aging", "batch", "captured",
+    "causal", "check_law", "check_layer", "choose", "chunks", "compile_", "config", "export", "flush", "grad", "hold",
+    "mode", "onnx", "padding", "parametrize", "pure", "reason", "rows", "save", "shapes", "state",
 ]  # fmt: skip

@@ -1,23 +1,26 @@
-"""Laws of the streaming form: chunks, flush, hold, rows, absent."""
+"""Laws of the streaming form: chunks, flush, captured, hold, rows, absent."""
 
 from __future__ import annotations
 
+import copy
 import random
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lamina.core import state as trees
+from lamina.core.captured import Captured
 from lamina.core.check.case import Case, caches, poisoned, widened, widened_seq
 from lamina.core.check.law import law
 from lamina.core.check.policy import LawError, bit_equal
 from lamina.core.layer import State
 from lamina.core.seq import Seq
 
-__all__ = ["absent", "chunks", "flush", "hold", "rows"]
+__all__ = ["absent", "captured", "chunks", "flush", "hold", "rows"]
 
 SPLITS = 12  # random splits of `chunks`, besides the fixed ones
 
@@ -111,6 +114,33 @@ def flush(case: Case) -> None:
     empty = case.streamer(case.layer, 2, like=case.like(case.layer), memory=case.memory(2)).flush()
     if empty.mask.shape[1] != case.layer.frames(0):
         raise LawError(f"a stream of no frame gives {empty.mask.shape[1]} frames at flush", tensor="values")
+
+
+@law()
+def captured(case: Case) -> None:
+    """A captured step gives what step gives: dense and ragged rows, steps of several sizes in turn, two streams"""
+    layer, sizes = case.layer, [1, 1, 1, 2, 2, 2, 1, 3, 3, 1]
+    for dense in (True, False):
+        lengths = [case.frames] * 2 if dense else case.lengths
+        memory = case.memory(len(lengths))
+        replayed = copy.copy(layer)
+        step = Captured(partial(layer.step, memory=memory) if layer.takes_memory else layer.step)
+        replayed.step = lambda x, state, *_, step=step: step(x, state)  # type: ignore[method-assign]
+        for seed in (3, 4):
+            x = case.inputs(lengths, dense=dense, seed=seed)
+            begin = case.start(layer, len(lengths), memory)
+            before = trees.map_tensors(Tensor.clone, begin)
+            fed = case.followed(x if dense else poisoned(x), poison=True)
+            y, _ = case.steps(replayed, fed, sizes, state=begin, memory=memory)
+            truth = case.run(case.truth, widened_seq(x), widened(memory))
+            got = y.slice(case.spec.delay, case.spec.delay + layer.frames(x.mask.shape[1]))
+            which = "first" if seed == 3 else "second"
+            about = f"captured steps of {sizes} blocks, lengths {list(lengths)}, {which} stream"
+            case.agree(got, truth, case.run(layer, x, memory), about)
+            for name, tensor in trees.flatten(begin).items():
+                bit_equal(tensor, trees.flatten(before)[name], about, f"the state given to step, {name}")
+        if step.reason:
+            case.notes["captured"] = f"no step is replayed: {step.reason}"
 
 
 @law()

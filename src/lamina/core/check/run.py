@@ -22,9 +22,9 @@ LAWS: dict[str, Law] = {
     found.name: found
     for found in (
         laws_form.shapes, laws_form.padding, laws_form.batch, laws_form.causal, laws_stream.chunks, laws_stream.flush,
-        laws_grad.grad, laws_state.state, laws_state.save, laws_state.pure, laws_stream.hold, laws_stream.rows,
-        laws_stream.absent, laws_mode.aging, laws_mode.mode, laws_mode.reason, laws_graph.export, laws_graph.onnx,
-        laws_graph.compile_, laws_mode.config,
+        laws_stream.captured, laws_grad.grad, laws_state.state, laws_state.save, laws_state.pure, laws_stream.hold,
+        laws_stream.rows, laws_stream.absent, laws_mode.aging, laws_mode.mode, laws_mode.reason, laws_graph.export,
+        laws_graph.onnx, laws_graph.compile_, laws_mode.config,
     )
 }  # fmt: skip
 

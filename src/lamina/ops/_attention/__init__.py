@@ -8,11 +8,11 @@ from torch import Tensor
 
 from lamina.ops._attention.relative import Relative
 from lamina.ops._attention.relative import attend as attend_relative
-from lamina.ops.registry import tracing
+from lamina.ops.registry import hidden, tracing
 
 __all__ = ["Relative", "attention"]
 
-LONG = 32  # keys; from here on it pays to look how many of a cache are filled
+LONG, LARGE = 32, 512  # keys; from the first on it pays to look how many of a cache are filled
 
 
 def attention(
@@ -72,7 +72,7 @@ def attention(
 
 def _all(mask: Tensor, frames: int) -> bool:
     """Whether a step's one frame may see every key: then no mask is made for it."""
-    return frames == 1 and not tracing() and bool(mask.all())
+    return frames == 1 and not hidden() and bool(mask.all())
 
 
 def _whole(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> Tensor:
@@ -97,7 +97,7 @@ def _attend(
 
 def _filled(k: Tensor, v: Tensor, mask: Tensor, before: int) -> tuple[Tensor, Tensor, Tensor, int]:
     """Without the oldest frames of a cache that are still empty in every row: a young stream steps faster."""
-    if before < LONG or tracing():
+    if before < LONG or tracing() or (before <= LARGE and hidden()):
         return k, v, mask, before
     empty = min(before, int(mask.any(0).to(torch.uint8).argmax()))
     return k[:, empty:], v[:, empty:], mask[:, empty:], before - empty

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamina.ops.registry import tracing
+from lamina.ops.registry import captures, tracing
 
 __all__ = [
     "BLOCK",
@@ -102,8 +102,11 @@ def needs_graph(*inputs: Tensor | None) -> bool:
 
 
 def watched() -> bool:
-    """Whether a mode watches operators: it counts their FLOPs, or works with tensors that hold no numbers."""
-    return bool(torch._C._len_torch_dispatch_stack() > 0)
+    """Whether a mode watches operators: it counts their FLOPs, or works with tensors that hold no numbers.
+
+    A capture does neither: it wants the kernels themselves.
+    """
+    return bool(torch._C._len_torch_dispatch_stack() > 0) and getattr(captures, "told", None) is None
 
 
 def differentiable(

@@ -10,16 +10,16 @@ from __future__ import annotations
 import functools
 import threading
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from lamina.ops._native import watched
-from lamina.ops.registry import forced, tracing
+from lamina.ops.registry import captures, forced, tracing
 
-__all__ = ["again", "forget", "record"]
+__all__ = ["again", "capture", "forget", "record"]
 
 MANY = 4096  # calls of different shapes that are remembered
 CPU = torch.device("cpu")
@@ -32,9 +32,21 @@ _thread = threading.local()  # .seen: the kernels of the call that is being watc
 
 def record(launch: Launch, call: array[int], tensors: list[Tensor], tasks: int, work: int) -> None:
     """A kernel tells that it runs: where an op is watched, that is kept."""
-    seen = getattr(_thread, "seen", None)
+    seen, told = getattr(_thread, "seen", None), getattr(captures, "told", None)
     if seen is not None:
         seen.append((launch, call[:], tensors, tasks, work))
+    if told is not None:
+        told(launch, call[:], tensors, tasks, work)
+
+
+@contextmanager
+def capture(told: Callable[[Launch, array[int], list[Tensor], int, int], None]) -> Iterator[None]:
+    """Inside the block, on this thread, `told` hears of every kernel that runs."""
+    captures.told = told
+    try:
+        yield
+    finally:
+        captures.told = None
 
 
 def again(op: F) -> F:
@@ -44,7 +56,12 @@ def again(op: F) -> F:
 
     @functools.wraps(op)
     def _run(*given: Any, **settings: Any) -> Any:
-        if tracing() or torch.is_grad_enabled() or watched() or torch.is_autocast_enabled("cpu"):
+        if (
+            tracing()
+            or torch.is_grad_enabled()
+            or torch._C._len_torch_dispatch_stack()
+            or torch.is_autocast_enabled("cpu")
+        ):
             return op(*given, **settings)
         inputs = (*given, *settings.values()) if settings else given
         form = [(i.shape, i.stride(), i.dtype, i.is_cpu) if isinstance(i, Tensor) else i for i in inputs]

@@ -1,10 +1,14 @@
-"""The recurrences as their definitions: one frame after another, in the dtype of the inputs."""
+"""The recurrences as their definitions: one frame after another, in the dtype of the inputs.
+
+W x + b, which needs no state, is one product for all frames, so that those weights are read once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["gru", "lstm", "rnn"]
@@ -13,45 +17,47 @@ States = tuple[Tensor, ...]
 
 
 def lstm(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, state: States) -> tuple[Tensor, States]:
-    """i, f, g, o = W [x; h] + b;  c <- sigmoid(f) c + sigmoid(i) tanh(g);  h <- sigmoid(o) tanh(c)."""
+    """i, f, g, o = W x + b + U h;  c <- sigmoid(f) c + sigmoid(i) tanh(g);  h <- sigmoid(o) tanh(c)."""
     size = bias.shape[0] // 4
+    w, u = weight.split([x.shape[-1], size])
 
-    def cell(x_t: Tensor, state: States) -> States:
+    def cell(wx: Tensor, state: States) -> States:
         h, c = state
-        gates = torch.addmm(bias, torch.cat([x_t, h.to(x_t.dtype)], 1), weight)
+        gates = torch.addmm(wx, h.to(wx.dtype), u)
         i, f, _, o = gates.sigmoid().chunk(4, 1)
         c = torch.addcmul(f * c, i.to(c.dtype), gates[:, 2 * size : 3 * size].tanh().to(c.dtype))
         return o * c.tanh(), c
 
-    return _scan(cell, x, mask, state)
+    return _scan(cell, F.linear(x, w.t(), bias), mask, state)
 
 
 def gru(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, state: States) -> tuple[Tensor, States]:
     """r, z, n = W x + b and s = U h + b_s;  n = tanh(n + sigmoid(r) s_n);  h <- n + sigmoid(z) (h - n)."""
-    size, d_in = bias.shape[0] // 4, x.shape[-1]
+    size = bias.shape[0] // 4
     # split, not sliced: a slice's gradient is laid into a whole tensor of zeros
-    w_x, w_h = weight.split([d_in, size])
+    w, u = weight.split([x.shape[-1], size])
     inner, outer = bias[: 3 * size], torch.cat([bias.new_zeros(2 * size), bias[3 * size :]])
 
-    def cell(x_t: Tensor, state: States) -> States:
+    def cell(wx: Tensor, state: States) -> States:
         (h,) = state
-        rz_x, n_x = torch.addmm(inner, x_t, w_x).split([2 * size, size], 1)
-        rz_h, n_h = torch.addmm(outer, h.to(x_t.dtype), w_h).split([2 * size, size], 1)
+        rz_x, n_x = wx.split([2 * size, size], 1)
+        rz_h, n_h = torch.addmm(outer, h.to(wx.dtype), u).split([2 * size, size], 1)
         r, z = (rz_x + rz_h).sigmoid().chunk(2, 1)
         n = torch.addcmul(n_x, r, n_h).tanh()
         return (n + z * (h - n),)
 
-    return _scan(cell, x, mask, state)
+    return _scan(cell, F.linear(x, w.t(), inner), mask, state)
 
 
 def rnn(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, state: States) -> tuple[Tensor, States]:
-    """h <- tanh(W [x; h] + b)."""
+    """h <- tanh(W x + b + U h)."""
+    w, u = weight.split([x.shape[-1], bias.shape[0]])
 
-    def cell(x_t: Tensor, state: States) -> States:
+    def cell(wx: Tensor, state: States) -> States:
         (h,) = state
-        return (torch.addmm(bias, torch.cat([x_t, h.to(x_t.dtype)], 1), weight).tanh().to(h.dtype),)
+        return (torch.addmm(wx, h.to(wx.dtype), u).tanh().to(h.dtype),)
 
-    return _scan(cell, x, mask, state)
+    return _scan(cell, F.linear(x, w.t(), bias), mask, state)
 
 
 def _scan(
