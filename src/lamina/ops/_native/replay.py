@@ -195,11 +195,8 @@ class _About:
             return partial(outputs[0].copy_, args[0])
         if self.binding is not None and len(outputs) == 1:
             part = partial(self.binding, *args, **kwargs, out=outputs[0])
-            try:  # not every binding takes out=
-                part()
+            if _runs(part):
                 return part
-            except (TypeError, RuntimeError):
-                pass
         if self.writer is not None:
             return partial(self.writer, *args, **kwargs, **dict(zip(self.outs, outputs, strict=True)))
 
@@ -211,6 +208,15 @@ class _About:
 
 
 _about = cache(_About)
+
+
+def _runs(part: Part) -> bool:
+    """Whether a binding takes such arguments; not every one takes out=."""
+    try:
+        part()
+    except (TypeError, RuntimeError):
+        return False
+    return True
 
 
 def _form(func: Any) -> list[tuple[str, str]]:
