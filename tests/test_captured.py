@@ -40,6 +40,27 @@ def test_python_runs_twice_for_each_kind_of_step():
     assert step.reason is None
 
 
+@torch.no_grad()
+def test_long_steps_run_as_they_are():
+    model, calls = lamina.create("lstm", d_model=8), []
+    step, state = Captured(counted(model, calls)), model.init_state(2)
+    for _ in range(3):
+        _, state = step(Seq.of(torch.randn(2, 129, 8)), state)
+    assert calls == [129] * 3
+
+
+def test_inference_mode_has_memory_of_its_own():
+    model = lamina.create("lstm", d_model=8).eval()
+    step, state, kept = Captured(model.step), model.init_state(1), model.init_state(1)
+    for i in range(12):
+        x = Seq.of(torch.randn(1, 1, 8))
+        with torch.inference_mode() if i // 3 % 2 else torch.no_grad():
+            y, state = step(x, state)
+            want, kept = model.step(x, kept)
+            torch.testing.assert_close(y.values, want.values)
+    assert len(step.kinds) == 2
+
+
 def test_with_gradients_every_step_runs_as_it_is():
     model, calls = lamina.create("lstm", d_model=8), []
     step, state = Captured(counted(model, calls)), model.init_state(1)

@@ -17,6 +17,7 @@ from lamina.ops.registry import forced
 __all__ = ["Captured"]
 
 MANY = 8  # kinds of steps that are kept
+MOST = 256  # frames of all rows: in larger steps Python is a small part, and what lies between the layers is much
 
 Step = Callable[[Seq, State], tuple[Seq, State]]
 
@@ -29,8 +30,8 @@ class Captured:
 
     The first step of a kind (shapes, hints) runs as it is, the second is captured, later ones replay its operators and
     kernels on the same memory: a stream of small steps takes about half the time. For one thread, on a CPU, without
-    gradients; elsewhere, and where a step hangs on the numbers of its input, every call runs as it is, and `reason`
-    says why. The weights must keep still from the first step on.
+    gradients, of at most 256 frames; elsewhere, and where a step hangs on the numbers of its input, every call runs as
+    it is, and `reason` says why. The weights must keep still from the first step on.
 
     The state that is given is left alone, but for the one that the call before gave: the next call writes over it, so
     clone what is to be kept; where an older one is given again, ValueError says so. Memory: all tensors between the
@@ -65,6 +66,8 @@ class Captured:
             held = {id(t) for kind in kinds for t in kind.buffers.values()}
             if any(id(t) in held for t in flat.values()):
                 raise ValueError("this state was written over by a later step; clone a state that is to be kept")
+        if x.mask.numel() > MOST:
+            return None
         key = (_form(x), frozenset((name, t.shape, t.dtype) for name, t in flat.items()))
         if key not in self.kinds:
             if len(self.kinds) == MANY:
@@ -127,7 +130,7 @@ class _Kind:
 
 
 def _form(x: Seq) -> tuple[Any, ...]:
-    return (x.values.shape, x.values.dtype, x.dense, x.finite, forced())
+    return (x.values.shape, x.values.dtype, x.dense, x.finite, forced(), torch.is_inference_mode_enabled())
 
 
 def _copy(tensor: Tensor) -> Tensor:
