@@ -170,8 +170,8 @@ def test_inputs_are_long_enough_to_overflow_the_caches():
 
 def test_laws_are_listed_with_a_line_each_and_the_slow_ones_marked():
     assert list(check.LAWS) == [
-        "shapes", "padding", "batch", "causal", "chunks", "flush", "grad", "state", "save", "pure", "hold", "rows",
-        "absent", "aging", "mode", "reason", "export", "onnx", "compile", "config",
+        "shapes", "padding", "batch", "causal", "chunks", "flush", "captured", "grad", "state", "save", "pure", "hold",
+        "rows", "absent", "aging", "mode", "reason", "export", "onnx", "compile", "config",
     ]  # fmt: skip
     assert all(len(law.about) > 20 and "\n" not in law.about for law in check.LAWS.values())
     assert {name for name, law in check.LAWS.items() if law.slow} == {"aging", "compile"}
