@@ -11,6 +11,8 @@ import lamina
 from lamina import ops
 from lamina.core import Seq
 from lamina.core.check.policy import tolerance
+from lamina.ops._gelu import GELU
+from lamina.ops._layer_norm import LAYER_NORM
 from lamina.ops._linear import LINEAR
 from lamina.ops._native import again
 from lamina.ops._rms_norm import RMS_NORM
@@ -115,6 +117,47 @@ def test_products_of_a_few_frames(frames, size, rows, bias):
     narrow = [None if t is None else t.float() for t in (x, weight, shift)]
     got, own = (ops.linear(*narrow, impl=impl) for impl in ("numba", "ref"))
     assert float((got - truth).abs().max()) <= tolerance(truth, own, torch.float32)
+
+
+@pytest.mark.parametrize(("shape", "shift"), [((1, 1, 1), 0), ((2, 3, 15), 5), ((1, 16, 64), 0), ((16, 257), 100)])
+@torch.no_grad()
+def test_layer_norm_of_a_few_frames(shape, shift):
+    g = torch.Generator().manual_seed(0)
+    x, weight, bias = _randn(g, *shape) + shift, _randn(g, shape[-1]), _randn(g, shape[-1])
+    truth = ops.layer_norm(x, weight, bias, 0.1, impl="ref")
+    torch.testing.assert_close(ops.layer_norm(x, weight, bias, 0.1, impl="numba"), truth, rtol=0, atol=1e-12)
+    narrow = x.float(), weight.float(), bias.float(), 0.1
+    truth = ops.layer_norm(*(t.double() for t in narrow[:3]), 0.1, impl="ref")
+    got, own = (ops.layer_norm(*narrow, impl=impl) for impl in ("numba", "ref"))
+    assert float((got - truth).abs().max()) <= tolerance(truth, own, torch.float32)
+    assert torch.equal(ops.layer_norm(x.float().mT.contiguous().mT, *narrow[1:], impl="numba"), got)
+
+
+@torch.no_grad()
+def test_gelu_of_a_few_frames():
+    x = torch.cat([torch.linspace(-12, 12, 9001), torch.tensor([0.0, -0.0, 1e-30, -1e-30, 3e38, -3e38])])
+    truth, own = ops.gelu(x.double(), impl="ref"), ops.gelu(x, impl="ref")
+    got = ops.gelu(x, impl="numba")
+    few = x.abs() < 13
+    assert float((got - truth)[few].abs().max()) <= tolerance(truth[few], own[few], torch.float32)
+    tail = (x > -5) & (x < -1)  # small numbers too, not only beside large ones
+    assert float(((got - truth) / truth)[tail].abs().max()) < 5e-6
+    assert got[-2:].tolist() == pytest.approx([3e38, 0.0])
+    assert ops.gelu(torch.tensor([torch.inf, torch.nan]), impl="numba").tolist()[0] == torch.inf
+    assert ops.gelu(torch.tensor([torch.nan]), impl="numba").isnan().all()
+    assert torch.equal(ops.gelu(x[:9000].view(30, 300).mT, impl="numba"), got[:9000].view(30, 300).mT)
+
+
+def test_norm_and_gelu_leave_gradients_and_many_frames_to_pytorch():
+    x, weight = torch.randn(1, 4, 8, requires_grad=True), torch.randn(8)
+    assert "gradient" in LAYER_NORM.explain(x, weight, weight)["numba"]
+    assert "gradient" in GELU.explain(x)["numba"]
+    with torch.no_grad():
+        assert LAYER_NORM.explain(x, weight, weight)["numba"] is None
+        assert "more frames" in LAYER_NORM.explain(x.expand(5, 4, 8), weight, weight)["numba"]
+        assert "shapes" in LAYER_NORM.explain(x, weight[:3], weight)["numba"]
+        assert "more frames" in GELU.explain(x.expand(999, 4, 8))["numba"]
+        assert "float32" in GELU.explain(x.double())["numba"]
 
 
 def test_products_leave_to_pytorch_what_it_does_better():
@@ -241,6 +284,8 @@ def _stream_calls():
     k, v, dt, wide = rand(2, 1, 3, 8), rand(2, 1, 3, 5), rand(2, 1, 40).exp(), rand(2, 1, 3, 24)
     return {
         "rms_norm": (ops.rms_norm, lambda: ((wide[..., 8:16], rand(8), rand(2, 1, 3, 8)), {"eps": 0.1})),
+        "layer_norm": (ops.layer_norm, lambda: ((rand(2, 1, 20), rand(20), rand(20), 0.1), {})),
+        "gelu": (ops.gelu, lambda: ((rand(2, 1, 20),), {})),
         "swiglu": (ops.swiglu, lambda: (rand(2, 1, 20).chunk(2, -1), {})),
         "rotate": (ops.rotate, lambda: ((rand(2, 1, 3, 8), torch.randint(9, (2, 1), generator=g)), {"closed": True})),
         "linear": (ops.linear, lambda: ((rand(1, 1, 128), rand(64, 128), rand(64)), {})),
@@ -254,7 +299,8 @@ def _stream_calls():
 
 
 @pytest.mark.parametrize(
-    "name", ["rms_norm", "swiglu", "rotate", "linear", "short_conv", "retention", "selective_scan"]
+    "name",
+    ["rms_norm", "layer_norm", "gelu", "swiglu", "rotate", "linear", "short_conv", "retention", "selective_scan"],
 )
 @torch.no_grad()
 def test_the_same_call_again_gives_what_the_op_gives(name):

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
+from lamina import ops
 from lamina.core import Pointwise, Seq, State
 from lamina.core.config import nearest
 from lamina.core.layer import Width
@@ -16,7 +17,7 @@ from lamina.layers.projection import Projection
 __all__ = ["ACTIVATIONS", "GLU", "Activation", "Dropout", "Linear", "Scale", "Standardise"]
 
 ACTIVATIONS = {
-    "gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh"), "relu": F.relu,
+    "gelu": ops.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh"), "relu": F.relu,
     "sigmoid": torch.sigmoid, "silu": F.silu, "tanh": torch.tanh,
 }  # fmt: skip
 

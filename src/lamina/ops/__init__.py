@@ -3,7 +3,9 @@
 from lamina.ops._attention import Relative, attention
 from lamina.ops._ctc import ctc_loss
 from lamina.ops._delta_rule import delta_rule
+from lamina.ops._gelu import gelu
 from lamina.ops._group_norm import group_norm
+from lamina.ops._layer_norm import layer_norm
 from lamina.ops._linear import linear, packed_weights
 from lamina.ops._recurrent import gru, lstm, rnn
 from lamina.ops._retention import retention
@@ -16,6 +18,7 @@ from lamina.ops._window import window_rows
 from lamina.ops.registry import use
 
 __all__ = [
-    "Relative", "attention", "ctc_loss", "delta_rule", "group_norm", "gru", "linear", "lstm", "packed_weights",
-    "retention", "rms_norm", "rnn", "rotate", "selective_scan", "short_conv", "swiglu", "use", "window_rows",
+    "Relative", "attention", "ctc_loss", "delta_rule", "gelu", "group_norm", "gru", "layer_norm", "linear", "lstm",
+    "packed_weights", "retention", "rms_norm", "rnn", "rotate", "selective_scan", "short_conv", "swiglu", "use",
+    "window_rows",
 ]  # fmt: skip

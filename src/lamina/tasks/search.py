@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lamina import ops
 from lamina.core import Captured, Layer, Seq, State, UserError
@@ -15,6 +16,8 @@ from lamina.core import state as trees
 from lamina.layers import CausalAttention
 
 __all__ = ["Teller", "search"]
+
+Module = TypeVar("Module", bound=nn.Module)
 
 ROOM = 64  # frames that a cache has at first; it doubles
 
@@ -61,7 +64,7 @@ class _Stream:
     def __init__(self, teller: Teller, memory: Seq, most: int) -> None:
         self.teller, self.memory, self.most, self.rows = teller, memory, most, len(memory.mask)
         self.device = memory.mask.device
-        self.decoder = copy.deepcopy(teller.decoder, {id(p): p for p in teller.decoder.parameters()}).eval()
+        self.decoder = _own(teller.decoder).eval()
         caches = [layer for layer in self.decoder.modules() if isinstance(layer, CausalAttention)]
         self.caches = [(layer, most if layer.capacity is None else min(layer.capacity, most)) for layer in caches]
         self.step = Captured(self._step)
@@ -92,6 +95,13 @@ class _Stream:
         """The beams that go on; nothing is copied where each goes on from itself."""
         if self.state is not None and not bool((rows == torch.arange(self.rows, device=self.device)).all()):
             self.state = trees.gather(self.state, rows)
+
+
+def _own(module: Module) -> Module:
+    """The same modules anew around the same weights: what is set on them stays here."""
+    own = copy.copy(module)
+    own._modules = {name: None if m is None else _own(m) for name, m in module._modules.items()}
+    return own
 
 
 def _behind(wider: Tensor, state: Tensor) -> Tensor:

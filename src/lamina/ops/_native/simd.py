@@ -20,8 +20,8 @@ from numba.extending import intrinsic, models, overload, register_model
 from lamina.ops._native import BYTES
 
 __all__ = [
-    "exp", "fma", "imaginary", "lanes", "load", "load_some", "real_part", "sigmoid", "splat", "store", "store_some",
-    "total", "turned", "zeros",
+    "between", "exp", "fma", "imaginary", "lanes", "load", "load_some", "real_part", "sigmoid", "splat", "store",
+    "store_some", "total", "turned", "zeros",
 ]  # fmt: skip
 
 
@@ -287,7 +287,7 @@ def turned(typing: Any, z: Any) -> Any:
 
 
 @intrinsic
-def _between(typing: Any, x: Any, low: Any, high: Any) -> Any:
+def between(typing: Any, x: Any, low: Any, high: Any) -> Any:
     """x held to low..high; NaN stays NaN."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -326,7 +326,7 @@ def _exp(x):
     terms = tuple(kind(1 / factorial(k)) for k in range(degree, 1, -1))
 
     def compiled(x):
-        x = _between(x, splat(low), splat(high))
+        x = between(x, splat(low), splat(high))
         n = _rint(x * splat(per_ln2))
         r = fma(n, splat(-rest), fma(n, splat(-ln2), x))
         p = splat(terms[0])
