@@ -168,12 +168,6 @@ class _About:
         # PyTorch's own binding of that name parses its arguments in half the time that the operator object takes
         name = schema.name.removeprefix("aten::")
         self.binding = getattr(torch._C._VariableFunctions, name, getattr(torch._C._nn, name, None))
-        self.writer, self.outs = None, list[str]()
-        for overload in () if self.copies else func.overloadpacket.overloads():
-            other = getattr(func.overloadpacket, overload)
-            outs = [a.name for a in other._schema.arguments if a.is_out]
-            if len(outs) == len(schema.returns) > 0 and _form(other) == _form(func):
-                self.writer, self.outs = other, outs
 
     def refuse(self, args: Any, kwargs: Any, moves: bool) -> None:
         """NotCaptured where a replay could not do it; moves: whether its inputs move."""
@@ -193,15 +187,16 @@ class _About:
             return partial(self.func, *args, **kwargs)
         if self.copies:
             return partial(outputs[0].copy_, args[0])
+        call = partial(self.func, *args, **kwargs)
         if self.binding is not None and len(outputs) == 1:
             part = partial(self.binding, *args, **kwargs, out=outputs[0])
             if _runs(part):
                 return part
-        if self.writer is not None:
-            return partial(self.writer, *args, **kwargs, **dict(zip(self.outs, outputs, strict=True)))
+            quick = partial(self.binding, *args, **kwargs)
+            call = quick if _runs(quick) else call
 
         def copied() -> None:
-            for old, new in zip(outputs, _tensors((self.func(*args, **kwargs),)), strict=True):
+            for old, new in zip(outputs, _tensors((call(),)), strict=True):
                 old.copy_(new)
 
         return copied
@@ -211,13 +206,9 @@ _about = cache(_About)
 
 
 def _runs(part: Part) -> bool:
-    """Whether a binding takes such arguments; not every one takes out=."""
+    """Whether a binding takes such arguments: not every one takes out=."""
     try:
         part()
     except (TypeError, RuntimeError):
         return False
     return True
-
-
-def _form(func: Any) -> list[tuple[str, str]]:
-    return [(a.name, str(a.type)) for a in func._schema.arguments if not a.is_out]
