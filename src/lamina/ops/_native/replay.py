@@ -84,7 +84,9 @@ class _Watch(TorchDispatchMode):
         outputs = _tensors((found,))
         made = {_place(t) for t in outputs}
         self.kept += outputs
-        if about.mutable:
+        if about.turns:
+            pass  # a view in place, of a tensor that nobody here holds
+        elif about.mutable:
             self.steps.append((about.part(args, kwargs, None), None))
             self.moving |= made
             self.written |= made
@@ -94,7 +96,8 @@ class _Watch(TorchDispatchMode):
             self.steps.append((about.part(args, kwargs, outputs), None))
             self.moving |= made
         else:  # constants; they are laid out again where somebody writes over them
-            self.steps += [(partial(t.copy_, t.clone()), {_place(t)}) for t in outputs if not t.is_mkldnn]
+            fixed = [_detached(t) for t in outputs if not t.is_mkldnn]
+            self.steps += [(partial(t.copy_, t.clone()), {_place(t)}) for t in fixed]
         return found
 
     def launched(self, launch: Launch, call: array[int], tensors: list[Tensor], tasks: int, work: int) -> None:
@@ -160,6 +163,7 @@ class _About:
     def __init__(self, func: Any) -> None:
         self.func, schema = func, func._schema
         self.mutable, self.empty = schema.is_mutable, schema.name in EMPTY
+        self.turns = torch.Tag.inplace_view in func.tags
         self.filled = schema.name.removeprefix("aten::") in FILLED  # of the shape of its input, and no more
         self.names = [a.name for a in schema.arguments]
         self.draws = torch.Tag.nondeterministic_seeded in func.tags
@@ -185,6 +189,7 @@ class _About:
         args, kwargs = [_detached(a) for a in args], {name: _detached(a) for name, a in kwargs.items()}
         if outputs is None:
             return partial(self.func, *args, **kwargs)
+        outputs = [_detached(t) for t in outputs]  # which a view in place does not turn
         if self.copies:
             return partial(outputs[0].copy_, args[0])
         call = partial(self.func, *args, **kwargs)
