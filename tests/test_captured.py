@@ -27,12 +27,18 @@ def counted(layer, calls: list[int]):
     return step
 
 
+def run_through(frames: tuple[int, ...], batch: int = 1):
+    """Steps of so many frames in turn: the captured step, what Python saw, the last output and state."""
+    model, calls = lamina.create("lstm", d_model=8), []
+    step, state = Captured(counted(model, calls)), model.init_state(batch)
+    for n in frames:
+        y, state = step(Seq.of(torch.randn(batch, n, 8)), state)
+    return step, calls, y, state
+
+
 @torch.no_grad()
 def test_python_runs_twice_for_each_kind_of_step():
-    model, calls = lamina.create("lstm", d_model=8), []
-    step, state = Captured(counted(model, calls)), model.init_state(1)
-    for frames in (1, 1, 1, 1, 3, 3, 3, 1, 3):
-        _, state = step(Seq.of(torch.randn(1, frames, 8)), state)
+    step, calls, _, state = run_through((1, 1, 1, 1, 3, 3, 3, 1, 3))
     assert calls == [1, 1, 3, 3]
     with ops.use("ref"):  # another kind: other implementations
         step(Seq.of(torch.randn(1, 1, 8)), state)
@@ -42,11 +48,7 @@ def test_python_runs_twice_for_each_kind_of_step():
 
 @torch.no_grad()
 def test_long_steps_run_as_they_are():
-    model, calls = lamina.create("lstm", d_model=8), []
-    step, state = Captured(counted(model, calls)), model.init_state(2)
-    for _ in range(3):
-        _, state = step(Seq.of(torch.randn(2, 129, 8)), state)
-    assert calls == [129] * 3
+    assert run_through((129,) * 3, batch=2)[1] == [129] * 3
 
 
 def test_inference_mode_has_memory_of_its_own():
@@ -62,10 +64,7 @@ def test_inference_mode_has_memory_of_its_own():
 
 
 def test_with_gradients_every_step_runs_as_it_is():
-    model, calls = lamina.create("lstm", d_model=8), []
-    step, state = Captured(counted(model, calls)), model.init_state(1)
-    for _ in range(4):
-        y, state = step(Seq.of(torch.randn(1, 1, 8)), state)
+    _, calls, y, _ = run_through((1,) * 4)
     assert calls == [1] * 4
     assert y.values.requires_grad
 

@@ -46,9 +46,9 @@ def register(app: typer.Typer) -> None:
         """Speed as ratios within one run: results must be right first, then medians of interleaved calls.
 
         step: a streamed frame of an LSTM beside PyTorch's own; with --peers also 40 ms of a stream through
-        attention_lstm, conformer, lstm and mamba beside torchaudio's Emformer, at equal weights.
-        ops: scan, delta rule, retention, layers and decode
-        steps, gated by their definitions in float64, beside the machine's limits. models: its layers and encoders.
+        attention_lstm, conformer, lstm and mamba, captured and not, beside torchaudio's Emformer, at equal weights.
+        ops: scan, delta rule, retention, layers and decode steps, gated by their definitions in float64, beside the
+        machine's limits. models: its layers and encoders.
         generate: the U-Net of DDPM, forward, with gradients, and a step of drawing one image; the genetic algorithm,
         gated by what it reaches over 20 seeds. decode: prefix beam search of CTC, peaky and flat frames, gated by how
         probable the labels are that it finds.
@@ -58,7 +58,7 @@ def register(app: typer.Typer) -> None:
 
         Examples:
 
-          lamina bench step --peers                2,000 steps each: 2 min
+          lamina bench step --peers                2,000 steps each: 3 min
 
           lamina bench ops                         ours, and its share of the limit
 

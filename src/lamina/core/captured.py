@@ -57,6 +57,7 @@ class Captured:
         except NotCaptured as reason:
             self.reason = str(reason)
             self.kinds.clear()
+            self.now = None
             return self.step(x, state)
 
     def _kind(self, x: Seq, state: State) -> _Kind | None:
