@@ -12,6 +12,7 @@ import lamina
 from lamina import Captured, Pointwise, Seq, Streamer, ops
 from lamina import state as trees
 from lamina.core.layer import State
+from lamina.layers import LogMel
 from lamina.models import check_layers
 
 torch.set_num_threads(1)
@@ -49,6 +50,23 @@ def test_python_runs_twice_for_each_kind_of_step():
 @torch.no_grad()
 def test_long_steps_run_as_they_are():
     assert run_through((129,) * 3, batch=2)[1] == [129] * 3
+
+
+@torch.no_grad()
+def test_it_is_what_comes_out_that_makes_a_step_long():
+    layer = LogMel(16000, 8)
+    step, state = Captured(layer.step), layer.init_state(1)
+    for _ in range(3):
+        x = Seq.of(torch.randn(1, 640, 1))
+        y, state = step(x, state)
+    assert y.mask.shape[1] == 4
+    assert [kind is not None for kind in step.kinds.values()] == [True]
+
+
+@torch.no_grad()
+def test_only_so_many_kinds_are_kept():
+    step, *_ = run_through(tuple(range(1, 13)))
+    assert len(step.kinds) == 8
 
 
 def test_inference_mode_has_memory_of_its_own():

@@ -17,7 +17,7 @@ from lamina.ops.registry import forced
 __all__ = ["Captured"]
 
 MANY = 8  # kinds of steps that are kept
-MOST = 256  # frames of all rows: in larger steps Python is a small part, and what lies between the layers is much
+MOST = 256  # frames that come out, of all rows: in larger steps Python is a small part, and what is kept is much
 
 Step = Callable[[Seq, State], tuple[Seq, State]]
 
@@ -30,8 +30,8 @@ class Captured:
 
     The first step of a kind (shapes, hints) runs as it is, the second is captured, later ones replay its operators and
     kernels on the same memory: a stream of small steps takes about half the time. For one thread, on a CPU, without
-    gradients, of at most 256 frames; elsewhere, and where a step hangs on the numbers of its input, every call runs as
-    it is, and `reason` says why. The weights must keep still from the first step on.
+    gradients, of at most 256 frames out; other steps run as they are. Where one hangs on the numbers of its input, all
+    do, and `reason` says why. The weights must keep still from the first step on.
 
     The state that is given is left alone, but for the one that the call before gave: the next call writes over it, so
     clone what is to be kept; where an older one is given again, ValueError says so. Memory: all tensors between the
@@ -50,8 +50,8 @@ class Captured:
         now = self.now
         if now is None or state is not now.state or now.form != _form(x):
             now = self.now = self._kind(x, state)
-            if now is None:  # what comes back may hold what was given
-                return self.step(x, trees.map_tensors(_copy, state))
+            if now is None:
+                return self._first(x, state)
         try:
             return now(self.step, x)
         except NotCaptured as reason:
@@ -60,6 +60,15 @@ class Captured:
             self.now = None
             return self.step(x, state)
 
+    def _first(self, x: Seq, state: State) -> tuple[Seq, State]:
+        """A step of a kind that was not met before. The state is copied: what comes back may hold what was given."""
+        y, state = self.step(x, trees.map_tensors(_copy, state))
+        if y.mask.numel() > MOST:
+            self.kinds.popitem()  # such a step is never met, and so never captured
+        elif len(self.kinds) > MANY:
+            del self.kinds[next(iter(self.kinds))]
+        return y, state
+
     def _kind(self, x: Seq, state: State) -> _Kind | None:
         """The capture for such a step, which has taken the state over; None where it must run as it is."""
         flat, kinds = trees.flatten(state), [kind for kind in self.kinds.values() if kind is not None]
@@ -67,12 +76,8 @@ class Captured:
             held = {id(t) for kind in kinds for t in kind.buffers.values()}
             if any(id(t) in held for t in flat.values()):
                 raise ValueError("this state was written over by a later step; clone a state that is to be kept")
-        if x.mask.numel() > MOST:
-            return None
         key = (_form(x), frozenset((name, t.shape, t.dtype) for name, t in flat.items()))
         if key not in self.kinds:
-            if len(self.kinds) == MANY:
-                del self.kinds[next(iter(self.kinds))]
             self.kinds[key] = None  # met once
             return None
         kind = self.kinds[key]
